@@ -1,0 +1,2 @@
+//! firn-loadgen
+fn main() {}

@@ -1,0 +1,162 @@
+use std::fmt;
+
+use regex::Regex;
+
+/// How a matcher compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatcherOp {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`
+    Regex,
+    /// `!~`
+    NotRegex,
+}
+
+/// A condition on one label. An absent label has the empty value.
+#[derive(Debug, Clone)]
+pub struct Matcher {
+    /// The label's name.
+    pub name: String,
+    /// How it compares.
+    pub op: MatcherOp,
+    /// The value or the pattern, as written.
+    pub value: String,
+    test: Test,
+}
+
+/// The pattern of a matcher does not compile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct MatcherError(pub String);
+
+#[derive(Debug, Clone)]
+enum Test {
+    /// One of these values, sorted; what most patterns of dashboards amount to.
+    OneOf(Vec<String>),
+    Pattern(Regex),
+    /// `.*`
+    Anything,
+    /// `.+`
+    NotEmpty,
+}
+
+impl Matcher {
+    /// The most bytes that a compiled pattern may take.
+    pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
+
+    /// Compiles a matcher. Patterns are anchored and their dot matches a newline, as in Prometheus.
+    pub fn new(name: &str, op: MatcherOp, value: &str) -> Result<Matcher, MatcherError> {
+        let test = match op {
+            MatcherOp::Equal | MatcherOp::NotEqual => Test::OneOf(vec![value.to_string()]),
+            MatcherOp::Regex | MatcherOp::NotRegex => compile(value)?,
+        };
+        Ok(Matcher { name: name.to_string(), op, value: value.to_string(), test })
+    }
+
+    /// Whether a label with this value passes; the empty value stands for an absent label.
+    pub fn matches(&self, value: &str) -> bool {
+        let hit = match &self.test {
+            Test::OneOf(values) => values.binary_search_by(|v| v.as_str().cmp(value)).is_ok(),
+            Test::Pattern(regex) => regex.is_match(value),
+            Test::Anything => true,
+            Test::NotEmpty => !value.is_empty(),
+        };
+        hit != self.is_negative()
+    }
+
+    /// The only values that can pass, where that is known without looking at data.
+    pub fn candidates(&self) -> Option<&[String]> {
+        match &self.test {
+            Test::OneOf(values) if !self.is_negative() => Some(values),
+            _ => None,
+        }
+    }
+
+    /// Whether a series without the label passes.
+    pub fn matches_empty(&self) -> bool {
+        self.matches("")
+    }
+
+    /// Whether every value passes.
+    pub fn matches_all(&self) -> bool {
+        matches!(self.test, Test::Anything) && !self.is_negative()
+    }
+
+    fn is_negative(&self) -> bool {
+        matches!(self.op, MatcherOp::NotEqual | MatcherOp::NotRegex)
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Matcher) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+impl Eq for Matcher {}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let op = match self.op {
+            MatcherOp::Equal => "=",
+            MatcherOp::NotEqual => "!=",
+            MatcherOp::Regex => "=~",
+            MatcherOp::NotRegex => "!~",
+        };
+        write!(f, "{}{op}{:?}", self.name, self.value)
+    }
+}
+
+fn compile(pattern: &str) -> Result<Test, MatcherError> {
+    match pattern {
+        ".*" => return Ok(Test::Anything),
+        ".+" => return Ok(Test::NotEmpty),
+        _ => {}
+    }
+    if !pattern.contains(|c| r"\.+*?()[]{}^$".contains(c)) {
+        let mut values: Vec<String> = pattern.split('|').map(str::to_string).collect();
+        values.sort();
+        values.dedup();
+        return Ok(Test::OneOf(values));
+    }
+    regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+        .size_limit(Matcher::REGEX_SIZE_LIMIT)
+        .build()
+        .map(Test::Pattern)
+        .map_err(|e| MatcherError(format!("error parsing regexp {pattern:?}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(op: MatcherOp, pattern: &str, passes: &[&str], fails: &[&str]) {
+        let matcher = Matcher::new("l", op, pattern).unwrap();
+        for value in passes {
+            assert!(matcher.matches(value), "{matcher} should pass {value:?}");
+        }
+        for value in fails {
+            assert!(!matcher.matches(value), "{matcher} should fail {value:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_anchored_and_dot_matches_newline() {
+        check(MatcherOp::Regex, "a.c", &["abc", "a\nc"], &["xabc", "abcx", ""]);
+        check(MatcherOp::Regex, "a|b", &["a", "b"], &["ab", "c", ""]);
+        check(MatcherOp::Regex, "a|", &["a", ""], &["b"]);
+        check(MatcherOp::NotRegex, ".+", &[""], &["x"]);
+        check(MatcherOp::Regex, ".*", &["", "x\ny"], &[]);
+        check(MatcherOp::NotEqual, "a", &["", "b"], &["a"]);
+        check(MatcherOp::Regex, "a.*|b", &["a", "axx", "b"], &["bb"]);
+    }
+
+    #[test]
+    fn a_hostile_pattern_is_refused() {
+        assert!(Matcher::new("l", MatcherOp::Regex, "(").is_err());
+        assert!(Matcher::new("l", MatcherOp::Regex, "((a{1000}){1000}){1000}").is_err());
+    }
+}

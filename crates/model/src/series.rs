@@ -1,0 +1,118 @@
+use std::sync::Arc;
+
+use crate::{Histogram, Labels, is_empty_cell, resolve};
+
+/// Values over a timeline that may be shared with other series. A cell may be empty ([`crate::EMPTY`]).
+#[derive(Debug, Clone)]
+pub struct FloatColumn {
+    /// Ascending timestamps, without repetition.
+    pub timeline: Arc<[i64]>,
+    /// One value or empty cell per timestamp.
+    pub values: Vec<f64>,
+}
+
+/// A histogram sample of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramPoint {
+    /// When.
+    pub timestamp: i64,
+    /// Since when it counts, 0 for unknown.
+    pub start_timestamp: i64,
+    /// The histogram, shared since queries hold it while they look at it from many steps.
+    pub histogram: Arc<Histogram>,
+}
+
+/// What is known of one series in a range of time: what a select returns, what a cut hands to the block writer.
+#[derive(Debug, Clone)]
+pub struct SeriesData {
+    /// The labels.
+    pub labels: Labels,
+    /// Float samples; columns may overlap in time until [`SeriesData::merged`].
+    pub floats: Vec<FloatColumn>,
+    /// Start timestamps of float samples as (timestamp, start timestamp), ascending; sparse.
+    pub starts: Vec<(i64, i64)>,
+    /// Histogram samples, ascending, without repetition.
+    pub histograms: Vec<HistogramPoint>,
+}
+
+impl FloatColumn {
+    /// A column without empty cells.
+    pub fn new(timeline: Vec<i64>, values: Vec<f64>) -> FloatColumn {
+        FloatColumn { timeline: timeline.into(), values }
+    }
+
+    /// The samples: the cells that are not empty.
+    pub fn samples(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
+        self.timeline.iter().copied().zip(self.values.iter().copied()).filter(|(_, v)| !is_empty_cell(*v))
+    }
+
+    /// The same samples without empty cells; keeps the shared timeline when there are none.
+    pub fn dense(self) -> FloatColumn {
+        if !self.values.iter().any(|v| is_empty_cell(*v)) {
+            return self;
+        }
+        let (timeline, values): (Vec<i64>, Vec<f64>) = self.samples().unzip();
+        FloatColumn::new(timeline, values)
+    }
+}
+
+impl SeriesData {
+    /// A series without samples.
+    pub fn new(labels: Labels) -> SeriesData {
+        SeriesData { labels, floats: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
+    }
+
+    /// One dense column at most, ascending; where columns disagree on a timestamp, [`resolve`] decides.
+    pub fn merged(mut self) -> SeriesData {
+        self.floats = match self.floats.len() {
+            0 => Vec::new(),
+            1 => vec![self.floats.remove(0).dense()],
+            _ => vec![merge_columns(&self.floats)],
+        };
+        self.floats.retain(|column| !column.values.is_empty());
+        self.starts.sort_unstable();
+        self.starts.dedup_by_key(|(ts, _)| *ts);
+        self.histograms.sort_by_key(|point| (point.timestamp, point.histogram.is_stale()));
+        self.histograms.dedup_by_key(|point| point.timestamp);
+        self
+    }
+
+    /// Takes the samples of `other`, which has the same labels.
+    pub fn absorb(&mut self, other: SeriesData) {
+        self.floats.extend(other.floats);
+        self.starts.extend(other.starts);
+        self.histograms.extend(other.histograms);
+    }
+}
+
+fn merge_columns(columns: &[FloatColumn]) -> FloatColumn {
+    let mut samples: Vec<(i64, f64)> = columns.iter().flat_map(FloatColumn::samples).collect();
+    // Columns are runs in order; a stable sort merges them in linear time when they follow each other.
+    samples.sort_by_key(|(ts, _)| *ts);
+    samples.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            kept.1 = resolve(kept.1, later.1);
+        }
+        same
+    });
+    let (timeline, values): (Vec<i64>, Vec<f64>) = samples.into_iter().unzip();
+    FloatColumn::new(timeline, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EMPTY, STALE_NAN};
+
+    #[test]
+    fn merging_keeps_each_timestamp_once() {
+        let stale = f64::from_bits(STALE_NAN);
+        let mut series = SeriesData::new(Labels::from_pairs([("__name__", "up")]));
+        series.floats.push(FloatColumn::new(vec![1, 2, 3], vec![1.0, f64::from_bits(EMPTY), stale]));
+        series.floats.push(FloatColumn::new(vec![2, 3, 4], vec![5.0, 6.0, 7.0]));
+        let merged = series.merged();
+        let samples: Vec<(i64, f64)> = merged.floats[0].samples().collect();
+        assert_eq!(samples, [(1, 1.0), (2, 5.0), (3, 6.0), (4, 7.0)]);
+    }
+}

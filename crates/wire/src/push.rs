@@ -1,0 +1,108 @@
+use async_trait::async_trait;
+use model::{Batch, Classify, ErrorKind, TenantId};
+
+/// Takes a batch into the log and the head.
+#[async_trait]
+pub trait Push: Send + Sync {
+    /// Appends what is acceptable and says what was refused. Samples are idempotent: pushing a batch again
+    /// after any error is safe.
+    async fn push(&self, tenant: &TenantId, batch: &Batch) -> Result<Pushed, PushError>;
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Float and histogram samples that are on the log now, those that were there before included.
+    pub n_samples: usize,
+    /// What was refused while the rest was kept: one entry per reason, with the first message of each.
+    pub refused: Vec<Refusal>,
+}
+
+/// Samples refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: RefusalReason,
+    /// How many samples.
+    pub n_samples: usize,
+    /// The first refusal in words: limit, value and series.
+    pub message: String,
+}
+
+/// Why a sample was refused although its request was well-formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// Another value is stored for this series and timestamp.
+    DuplicateTimestamp,
+    /// Older than the tenant's out-of-order window.
+    TooOld,
+    /// Further ahead than the tenant's future limit.
+    TooFarInFuture,
+    /// The tenant has as many series as it may have.
+    SeriesLimit,
+    /// Labels break a rule or a limit.
+    InvalidLabels,
+    /// The histogram is malformed.
+    InvalidHistogram,
+}
+
+impl RefusalReason {
+    /// The reason as a label value of our own metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefusalReason::DuplicateTimestamp => "duplicate_timestamp",
+            RefusalReason::TooOld => "too_old",
+            RefusalReason::TooFarInFuture => "too_far_in_future",
+            RefusalReason::SeriesLimit => "series_limit",
+            RefusalReason::InvalidLabels => "invalid_labels",
+            RefusalReason::InvalidHistogram => "invalid_histogram",
+        }
+    }
+}
+
+impl Pushed {
+    /// Counts one refused sample; `message` is asked for only when it is the first of its reason.
+    pub fn refuse(&mut self, reason: RefusalReason, n_samples: usize, message: impl FnOnce() -> String) {
+        match self.refused.iter_mut().find(|refusal| refusal.reason == reason) {
+            Some(refusal) => refusal.n_samples += n_samples,
+            None => self.refused.push(Refusal { reason, n_samples, message: message() }),
+        }
+    }
+
+    /// Adds what became of another part of the same request.
+    pub fn absorb(&mut self, other: Pushed) {
+        self.n_samples += other.n_samples;
+        for refusal in other.refused {
+            self.refuse(refusal.reason, refusal.n_samples, || refusal.message.clone());
+        }
+    }
+}
+
+/// Why nothing, or not everything, is known to be on the log.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// Starting, stopping, out of a memory budget, disk full: the sender retries.
+    #[error("{message}")]
+    Unavailable {
+        /// What is unavailable, with the limit's name where one was hit.
+        message: String,
+        /// When to come back.
+        retry_after_secs: u64,
+    },
+    /// The batch itself is malformed.
+    #[error("{0}")]
+    Invalid(String),
+    /// A bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Classify for PushError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            PushError::Unavailable { .. } => ErrorKind::Unavailable,
+            PushError::Invalid(_) => ErrorKind::Invalid,
+            PushError::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use model::{Classify, ErrorKind, Labels, Matcher, SeriesData, TenantId, TimeRange};
+
+/// Answers for the series that match, out of the head or out of the table.
+#[async_trait]
+pub trait Select: Send + Sync {
+    /// The series that match with their samples in the range, sorted by labels. Their columns may still overlap.
+    async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError>;
+
+    /// The series that match and have a sample near the range, sorted.
+    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError>;
+
+    /// The names of labels of the series that match, sorted.
+    async fn label_names(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError>;
+
+    /// The values of one label of the series that match, sorted.
+    async fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError>;
+}
+
+/// Which samples are wanted.
+#[derive(Debug, Clone)]
+pub struct SelectRequest {
+    /// All must pass.
+    pub matchers: Vec<Matcher>,
+    /// First and last millisecond of interest.
+    pub range: TimeRange,
+    /// What the query may still use.
+    pub budget: Arc<SelectBudget>,
+    /// The table version that the answer must at least reflect: what the head said when it was asked. A select of
+    /// the head ignores it.
+    pub min_table_version: Option<u64>,
+}
+
+/// Which series a label query asks about.
+#[derive(Debug, Clone)]
+pub struct LabelsRequest {
+    /// A series counts when all matchers of one of the selectors pass; no selector means all series.
+    pub selectors: Vec<Vec<Matcher>>,
+    /// First and last millisecond of interest.
+    pub range: TimeRange,
+    /// The most entries wanted, 0 for all. More may be returned.
+    pub limit: usize,
+    /// What the query may still use.
+    pub budget: Arc<SelectBudget>,
+    /// As in [`SelectRequest`].
+    pub min_table_version: Option<u64>,
+}
+
+/// The answer to a select.
+#[derive(Debug, Clone, Default)]
+pub struct Selected {
+    /// Series sorted by labels.
+    pub series: Vec<SeriesData>,
+    /// The newest table version that the answering ingester had seen after its view was taken; the stored part
+    /// must be read at this version or a later one so that no sample falls between.
+    pub table_version: Option<u64>,
+    /// What it cost.
+    pub stats: SelectStats,
+}
+
+/// What a select cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SelectStats {
+    /// Samples decoded.
+    pub n_samples: u64,
+    /// Requests to the object store.
+    pub n_requests: u64,
+    /// Bytes read from the object store.
+    pub n_bytes: u64,
+}
+
+/// The limits of one query, shared by all of its selects, each naming itself when it is hit.
+#[derive(Debug)]
+pub struct SelectBudget {
+    /// Limit and use so far, in series.
+    pub series: Meter,
+    /// Limit and use so far, in samples.
+    pub samples: Meter,
+    /// Limit and use so far, in bytes of memory held by samples and labels.
+    pub bytes: Meter,
+    /// When the query has to be done.
+    pub deadline: Option<Instant>,
+}
+
+/// A limit and how much of it is used.
+#[derive(Debug)]
+pub struct Meter {
+    name: &'static str,
+    limit: u64,
+    used: std::sync::atomic::AtomicU64,
+}
+
+impl Meter {
+    /// A meter of the limit called `name`; 0 is no limit.
+    pub fn new(name: &'static str, limit: u64) -> Meter {
+        Meter { name, limit, used: 0.into() }
+    }
+
+    /// Uses `n` more, or says which limit is in the way.
+    pub fn take(&self, n: u64) -> Result<(), SelectError> {
+        let used = self.used.fetch_add(n, std::sync::atomic::Ordering::Relaxed) + n;
+        if self.limit > 0 && used > self.limit {
+            return Err(SelectError::LimitExceeded { name: self.name, limit: self.limit, used });
+        }
+        Ok(())
+    }
+
+    /// How much is used.
+    pub fn used(&self) -> u64 {
+        self.used.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl SelectBudget {
+    /// No limits: for tests and for our own use.
+    pub fn unlimited() -> Arc<SelectBudget> {
+        Arc::new(SelectBudget {
+            series: Meter::new("max_series_per_query", 0),
+            samples: Meter::new("max_samples_per_query", 0),
+            bytes: Meter::new("max_bytes_per_query", 0),
+            deadline: None,
+        })
+    }
+}
+
+/// Why a select has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectError {
+    /// A limit of the tenant, by its configuration key.
+    #[error("the query exceeds the limit {name}: {used} > {limit}")]
+    LimitExceeded {
+        /// The limit's configuration key.
+        name: &'static str,
+        /// The limit.
+        limit: u64,
+        /// What the query needed when it was stopped.
+        used: u64,
+    },
+    /// The deadline passed.
+    #[error("the query timed out")]
+    Timeout,
+    /// Starting, stopping, out of memory budget, or the store cannot be reached.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Stored bytes do not check out.
+    #[error("{0}")]
+    Corrupt(String),
+    /// A bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Classify for SelectError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            SelectError::LimitExceeded { .. } => ErrorKind::LimitExceeded,
+            SelectError::Timeout => ErrorKind::Timeout,
+            SelectError::Unavailable(_) => ErrorKind::Unavailable,
+            SelectError::Corrupt(_) => ErrorKind::Corrupt,
+            SelectError::Internal(_) => ErrorKind::Internal,
+        }
+    }
+}
