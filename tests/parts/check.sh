@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Tries each installed part in earnest: servers answer a query, readers read a Delta table.
+#
+#   check.sh          all parts
+#   check.sh spark    only this one
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+parts=${FIRN_CACHE:-$HOME/.cache/firn}/parts
+all=(debian duckdb2 duckdb1 spark victoriametrics prometheus)
+
+main() {
+  if [[ ${1-} == --try ]]; then # a process of its own, so that its first failing command ends it
+    try "$2"
+    return
+  fi
+  (($# > 0)) || set -- "${all[@]}"
+  local part failed=() started log
+  log=$(mktemp)
+  for part in "$@"; do
+    started=$SECONDS
+    if "$BASH" "${BASH_SOURCE[0]}" --try "$part" >"$log" 2>&1 </dev/null; then
+      echo "check: $part works ($((SECONDS - started)) s)"
+    else
+      failed+=("$part")
+      sed "s/^/  $part | /" "$log" >&2
+      echo "check: $part does not work" >&2
+    fi
+  done
+  rm -f "$log"
+  ((${#failed[@]} == 0))
+}
+
+try() {
+  scratch=$(mktemp -d)
+  trap finish EXIT
+  local bin=$parts/bin
+  case $1 in
+    prometheus)
+      expect_version 3.15.0 "$bin/prometheus" --version
+      expect_version 3.15.0 "$bin/promtool" --version
+      serve_prometheus "$bin/prometheus"
+      ;;
+    victoriametrics)
+      expect_version 1.150.0 "$bin/vmagent" --version
+      expect_version 1.150.0 "$bin/victoria-metrics" --version
+      serve /health "$bin/victoria-metrics" -storageDataPath="$scratch/data" -httpListenAddr=127.0.0.1:PORT
+      ;;
+    debian)
+      expect_version 2.42 "$bin/debian-prometheus" --version
+      expect_version 1.79 "$bin/debian-vmagent" --version
+      serve_prometheus "$bin/debian-prometheus"
+      serve /metrics "$bin/debian-node-exporter" --web.listen-address=127.0.0.1:PORT
+      ;;
+    duckdb2) write_table && "$parts/duckdb2/bin/python" "$here/check/duckdb2.py" "$scratch/table" ;;
+    duckdb1) write_table && "$parts/duckdb1/bin/python" "$here/check/duckdb1.py" "$scratch/table" ;;
+    spark) "$parts/spark/bin/python" "$here/check/spark.py" "$scratch/table" ;;
+    *) echo "no part is called '$1'; there are: ${all[*]}"; return 1 ;;
+  esac
+}
+
+# Three rows in a Delta table, by deltalake: the duckdb1 part has no writer of its own.
+write_table() { "$parts/duckdb2/bin/python" "$here/check/write_table.py" "$scratch/table"; }
+
+expect_version() {
+  local want=$1 said
+  shift
+  said=$("$@" 2>&1)
+  [[ $said == *"$want"* ]] || { echo "$1 should be $want, but says: $said"; return 1; }
+}
+
+serve_prometheus() {
+  echo 'global: {scrape_interval: 1s}' >"$scratch/prometheus.yml"
+  serve '/api/v1/query?query=1%2B1' "$1" --config.file="$scratch/prometheus.yml" \
+    --storage.tsdb.path="$scratch/tsdb" --web.listen-address=127.0.0.1:PORT
+}
+
+# serve PATH COMMAND...: starts the command with PORT replaced by a free one, waits for 200 on PATH.
+serve() {
+  local path=$1 port
+  shift
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  "${@/PORT/$port}" >"$scratch/server.log" 2>&1 &
+  server=$!
+  if ! python3 "$here/check/wait_http.py" "http://127.0.0.1:$port$path"; then
+    cat "$scratch/server.log"
+    return 1
+  fi
+  stop
+}
+
+stop() {
+  [[ -n ${server-} ]] || return 0
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  server=
+}
+
+finish() {
+  stop
+  rm -rf "$scratch"
+}
+
+main "$@"
