@@ -48,8 +48,10 @@ try() {
       ;;
     debian)
       expect_version 2.42 "$bin/debian-prometheus" --version
-      expect_version 1.79 "$bin/debian-vmagent" --version
+      expect_version victoria-metrics_1.79 cat "$parts/debian/packages"
       serve_prometheus "$bin/debian-prometheus"
+      serve /health "$bin/debian-vmagent" -promscrape.config="$scratch/prometheus.yml" \
+        -remoteWrite.url=http://127.0.0.1:1/ -remoteWrite.tmpDataPath="$scratch/queue" -httpListenAddr=127.0.0.1:PORT
       serve /metrics "$bin/debian-node-exporter" --web.listen-address=127.0.0.1:PORT
       ;;
     duckdb2) write_table && "$parts/duckdb2/bin/python" "$here/check/duckdb2.py" "$scratch/table" ;;

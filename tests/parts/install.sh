@@ -13,8 +13,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${FIRN_CACHE:-$HOME/.cache/firn}/parts
 all=(debian duckdb2 duckdb1 spark victoriametrics prometheus) # quick ones first: they fail first
 
-prometheus_version=3.15.0        # Prometheus 3.15.0 is v0.315.0 in go/prometheus/go.mod
-victoriametrics_version=1.150.0  # and v1.150.0 in go/victoriametrics/go.mod
 debian_packages=('prometheus=2.42.*' 'prometheus-node-exporter=1.5.*' 'victoria-metrics=1.79.*')
 
 main() {
@@ -72,14 +70,15 @@ ready() {
   [[ -f $stamp && $(<"$stamp") == "$(key "$1")" ]] && works "$1"
 }
 
-# The key changes with the recipe (this file), the pins, and the Python a virtual environment hangs on.
+# The key changes with the recipe, the pins, and the Python a virtual environment hangs on.
 key() {
   {
-    cat "${BASH_SOURCE[0]}"
+    declare -f "build_$1"
     case $1 in
-      prometheus | victoriametrics) cat "$here/go/$1"/{go.mod,go.sum,parts.go} ;;
-      duckdb1 | duckdb2) python3 --version; cat "$here/python/$1.txt" ;;
-      spark) python3 --version; cat "$here/python/spark.txt" "$here/spark"/{pom.xml,jars.sha256} ;;
+      prometheus | victoriametrics) declare -f build_go; cat "$here/go/$1"/{go.mod,go.sum,parts.go} ;;
+      debian) echo "${debian_packages[@]}" ;;
+      duckdb1 | duckdb2) declare -f build_venv; python3 --version; cat "$here/python/$1.txt" ;;
+      spark) declare -f build_venv fetch_jars; python3 --version; cat "$here/python/spark.txt" "$here/spark"/{pom.xml,jars.sha256} ;;
     esac
   } 2>&1 | sha256sum
 }
@@ -99,25 +98,22 @@ works() {
 # --- recipes ------------------------------------------------------------------------------------
 
 build() {
-  local part=$1
-  case $part in
-    # Optional service discoveries are left out: they are two thirds of the compile time, and the
-    # tests need only static, file and HTTP discovery.
-    prometheus)
-      build_go prometheus -tags remove_all_sd \
-        -ldflags "-X github.com/prometheus/common/version.Version=$prometheus_version" \
-        github.com/prometheus/prometheus/cmd/{prometheus,promtool}
-      ;;
-    victoriametrics)
-      local build_info=github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version
-      CGO_ENABLED=0 build_go victoriametrics -ldflags "-X $build_info=v$victoriametrics_version" \
-        github.com/VictoriaMetrics/VictoriaMetrics/app/{victoria-metrics,vmagent}
-      ;;
-    debian) build_debian ;;
-    duckdb1 | duckdb2) build_venv "$part" ;;
-    spark) build_venv spark && fetch_jars ;;
-  esac
-  works "$part" || die "the recipe of $part ended well but left something out"
+  "build_$1"
+  works "$1" || die "the recipe of $1 ended well but left something out"
+}
+
+# Optional service discoveries are left out, they compile for minutes: the tests need only static,
+# file and HTTP discovery, which stay.
+build_prometheus() {
+  build_go prometheus -tags remove_all_sd \
+    -ldflags "-X github.com/prometheus/common/version.Version=3.15.0" \
+    github.com/prometheus/prometheus/cmd/{prometheus,promtool}
+}
+
+build_victoriametrics() {
+  CGO_ENABLED=0 build_go victoriametrics \
+    -ldflags "-X github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version=v1.150.0" \
+    github.com/VictoriaMetrics/VictoriaMetrics/app/{victoria-metrics,vmagent}
 }
 
 # build_go GROUP FLAGS... PACKAGES...
@@ -149,6 +145,7 @@ build_debian() {
   for deb in ./*.deb; do
     dpkg-deb -x "$deb" "$parts/debian"
   done
+  ls >"$parts/debian/packages" # the programs themselves do not tell: Debian's vmagent prints no version
   rm -rf "$downloads"
   link_debian debian-prometheus prometheus
   link_debian debian-promtool promtool
@@ -160,6 +157,14 @@ build_debian() {
 link_debian() { ln -sfn "../debian/usr/bin/$2" "$parts/bin/$1"; }
 
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -q -o APT::Sandbox::User=root "$@"; }
+
+build_duckdb1() { build_venv duckdb1; }
+build_duckdb2() { build_venv duckdb2; }
+
+build_spark() {
+  build_venv spark
+  fetch_jars
+}
 
 build_venv() {
   local venv=$parts/$1
