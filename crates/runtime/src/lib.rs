@@ -1,10 +1,23 @@
-//! The one door to the clock, to chance and to tasks; the life of a service.
+//! The one door to the clock, to chance and to tasks; the life of a service; the memory budget.
 //!
 //! On the path: beneath everything that lives.
 //!
 //! Always true:
-//! - no other crate reads the time, draws a random number or spawns.
+//! - no other crate reads the time, draws a random number or spawns;
+//! - what is started first is depended on by what is started later, so services stop in reverse order, each
+//!   awaited before the next is told, all within one grace period.
 
 mod clock;
+pub mod fault;
+mod memory;
+mod random;
+mod service;
+mod shutdown;
+mod tasks;
 
 pub use clock::{Clock, ManualClock};
+pub use memory::{MemoryBudget, MemoryPart, OverBudget, Reservation, container_limit};
+pub use random::random_u64;
+pub use service::{Service, Stopped, Supervisor};
+pub use shutdown::{Shutdown, ShutdownHandle};
+pub use tasks::{blocking, sleep, spawn, timeout};

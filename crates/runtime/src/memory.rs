@@ -1,0 +1,167 @@
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much memory the process may use, and which part of it each of its uses may take.
+///
+/// The budget is enforced by asking before taking: what does not fit is refused by name.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget {
+    limit: u64,
+}
+
+/// One use of memory with its own share of the budget.
+#[derive(Debug, Clone)]
+pub struct MemoryPart {
+    inner: Arc<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    name: &'static str,
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// Memory that is given back when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    part: MemoryPart,
+    bytes: u64,
+}
+
+/// The share is used up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the memory for {name} is used up: {wanted} more bytes over {used} do not fit its share {limit} of memory_limit"
+)]
+pub struct OverBudget {
+    /// What the memory is for.
+    pub name: &'static str,
+    /// The share, in bytes.
+    pub limit: u64,
+    /// In use.
+    pub used: u64,
+    /// Asked for.
+    pub wanted: u64,
+}
+
+impl MemoryBudget {
+    /// A budget of `limit` bytes; 0 is no limit.
+    pub fn new(limit: u64) -> MemoryBudget {
+        MemoryBudget { limit }
+    }
+
+    /// A budget without limit.
+    pub fn unlimited() -> MemoryBudget {
+        MemoryBudget::new(0)
+    }
+
+    /// The limit in bytes, 0 for none.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// A part that may take `percent` of the budget.
+    pub fn part(&self, name: &'static str, percent: u64) -> MemoryPart {
+        MemoryPart::new(name, self.limit / 100 * percent)
+    }
+}
+
+impl MemoryPart {
+    /// A part of `limit` bytes; 0 is no limit.
+    pub fn new(name: &'static str, limit: u64) -> MemoryPart {
+        MemoryPart { inner: Arc::new(Part { name, limit, used: AtomicU64::new(0) }) }
+    }
+
+    /// A part without limit, for tests.
+    pub fn unlimited(name: &'static str) -> MemoryPart {
+        MemoryPart::new(name, 0)
+    }
+
+    /// The share in bytes, 0 for none.
+    pub fn limit(&self) -> u64 {
+        self.inner.limit
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.inner.used.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` until the reservation is dropped.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, OverBudget> {
+        self.try_add(bytes)?;
+        Ok(Reservation { part: self.clone(), bytes })
+    }
+
+    /// Takes `bytes`; the caller gives them back with [`MemoryPart::sub`].
+    pub fn try_add(&self, bytes: u64) -> Result<(), OverBudget> {
+        let part = &self.inner;
+        let used = part.used.fetch_add(bytes, Ordering::Relaxed);
+        if part.limit > 0 && used.saturating_add(bytes) > part.limit {
+            part.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(OverBudget { name: part.name, limit: part.limit, used, wanted: bytes });
+        }
+        Ok(())
+    }
+
+    /// Gives `bytes` back.
+    pub fn sub(&self, bytes: u64) {
+        self.inner.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// States how much is in use, for a use that knows its own size.
+    pub fn set(&self, bytes: u64) {
+        self.inner.used.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says whether more may be taken, without taking it.
+    pub fn check(&self) -> Result<(), OverBudget> {
+        let used = self.used();
+        if self.inner.limit > 0 && used > self.inner.limit {
+            return Err(OverBudget { name: self.inner.name, limit: self.inner.limit, used, wanted: 0 });
+        }
+        Ok(())
+    }
+}
+
+impl Reservation {
+    /// Takes more.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), OverBudget> {
+        self.part.try_add(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.part.sub(self.bytes);
+    }
+}
+
+/// The memory that the container may use, if it is limited (cgroup v2 `memory.max`, or v1).
+pub fn container_limit() -> Option<u64> {
+    let read = |path: &str| -> Option<u64> { fs::read_to_string(Path::new(path)).ok()?.trim().parse().ok() };
+    let limit =
+        read("/sys/fs/cgroup/memory.max").or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))?;
+    // Version 1 says "no limit" with a number near 2^63.
+    (limit < 1 << 60).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_what_is_dropped_fits_again() {
+        let part = MemoryBudget::new(1000).part("query", 50);
+        let first = part.reserve(400).unwrap();
+        let refused = part.reserve(200).unwrap_err();
+        assert_eq!(refused, OverBudget { name: "query", limit: 500, used: 400, wanted: 200 });
+        drop(first);
+        assert!(part.reserve(500).is_ok());
+    }
+}
