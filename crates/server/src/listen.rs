@@ -1,0 +1,99 @@
+use std::net::SocketAddr;
+
+use axum::Router;
+use runtime::{Service, Shutdown};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// Where the process listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the HTTP port. Without authentication Firn listens on loopback only unless told otherwise here.
+    pub http_listen_address: String,
+    /// The HTTP port: HTTP/1.1 and HTTP/2 without TLS. 0 takes a free one and logs it.
+    pub http_listen_port: u16,
+    /// How many seconds stopping may take before the process gives up waiting.
+    pub graceful_shutdown_timeout_secs: u64,
+    /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,ingester=debug`.
+    pub log_level: String,
+    /// `logfmt` or `json`.
+    pub log_format: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            http_listen_address: "127.0.0.1".to_string(),
+            http_listen_port: 9009,
+            graceful_shutdown_timeout_secs: 30,
+            log_level: "info".to_string(),
+            log_format: "logfmt".to_string(),
+        }
+    }
+}
+
+/// Why a port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The port is taken, or the address is not ours.
+    #[error("listen on {address}: {source}")]
+    Bind {
+        /// What was asked for.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Accepting connections failed.
+    #[error("serve: {0}")]
+    Serve(#[from] std::io::Error),
+}
+
+/// A bound port that nobody serves yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds the configured port.
+    pub async fn bind(config: &Config) -> Result<Bound, ListenError> {
+        let address = format!("{}:{}", config.http_listen_address, config.http_listen_port);
+        let fail = |source| ListenError::Bind { address: address.clone(), source };
+        let listener = TcpListener::bind(&address).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        Ok(Bound { listener, address })
+    }
+
+    /// The address in force.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The service that answers on this port with `routes`.
+    pub fn serve(self, routes: Router, metrics: HttpMetrics) -> Serve {
+        let routes =
+            routes.layer(from_fn_with_state(metrics, HttpMetrics::observe)).layer(CatchPanicLayer::new());
+        Serve { listener: self.listener, routes }
+    }
+}
+
+/// Accepts connections until told to stop, then lets the requests in flight finish.
+#[derive(Debug)]
+pub struct Serve {
+    listener: TcpListener,
+    routes: Router,
+}
+
+impl Service for Serve {
+    const NAME: &'static str = "http";
+    type Error = ListenError;
+
+    async fn run(self, mut shutdown: Shutdown) -> Result<(), ListenError> {
+        let told = async move { shutdown.wait().await };
+        axum::serve(self.listener, self.routes).with_graceful_shutdown(told).await?;
+        Ok(())
+    }
+}
