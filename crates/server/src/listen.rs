@@ -73,10 +73,8 @@ impl Bound {
     }
 
     /// The service that answers on this port with `routes`.
-    pub fn serve(self, routes: Router, metrics: HttpMetrics) -> Serve {
-        let routes =
-            routes.layer(from_fn_with_state(metrics, HttpMetrics::observe)).layer(CatchPanicLayer::new());
-        Serve { listener: self.listener, routes }
+    pub fn serve(self, routes: Router) -> Serve {
+        Serve { listener: self.listener, routes: routes.layer(CatchPanicLayer::new()) }
     }
 }
 
