@@ -1,1 +1,16 @@
-//! querier
+//! The querier: evaluates PromQL over the recent and the stored part of a tenant's series.
+//!
+//! On the path: query-frontend → **querier** → ingester (recent) and scan (stored).
+//!
+//! Always true:
+//! - the recent part is asked first, and the stored part is read at the table version it names or a later one,
+//!   so a sample may be in both answers, never in neither;
+//! - a query holds no more series, samples, bytes and time than its tenant may, and says which limit it hit.
+
+mod config;
+mod metrics;
+mod query;
+mod source;
+
+pub use config::Config;
+pub use query::{Deps, Querier};

@@ -43,6 +43,8 @@ pub struct QueryRequest {
     pub lookback_ms: Option<i64>,
     /// How long the query may take, if the request said so.
     pub timeout_ms: Option<u64>,
+    /// Whether samples are to be counted per step.
+    pub stats_per_step: bool,
 }
 
 /// A result with what there is to say about it.

@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use model::{Classify, ErrorKind, Labels, Matcher, SeriesData, TenantId, TimeRange};
+use runtime::MemoryPart;
 
 /// Answers for the series that match, out of the head or out of the table.
 #[async_trait]
@@ -99,18 +101,27 @@ pub struct SelectBudget {
 pub struct Meter {
     name: &'static str,
     limit: u64,
-    used: std::sync::atomic::AtomicU64,
+    used: AtomicU64,
+    memory: Option<MemoryPart>,
 }
 
 impl Meter {
     /// A meter of the limit called `name`; 0 is no limit.
     pub fn new(name: &'static str, limit: u64) -> Meter {
-        Meter { name, limit, used: 0.into() }
+        Meter { name, limit, used: 0.into(), memory: None }
+    }
+
+    /// A meter of bytes that are also taken from `memory`, until the meter is dropped.
+    pub fn of_memory(name: &'static str, limit: u64, memory: MemoryPart) -> Meter {
+        Meter { name, limit, used: 0.into(), memory: Some(memory) }
     }
 
     /// Uses `n` more, or says which limit is in the way.
     pub fn take(&self, n: u64) -> Result<(), SelectError> {
-        let used = self.used.fetch_add(n, std::sync::atomic::Ordering::Relaxed) + n;
+        if let Some(memory) = &self.memory {
+            memory.try_add(n).map_err(|over| SelectError::Unavailable(over.to_string()))?;
+        }
+        let used = self.used.fetch_add(n, Ordering::Relaxed) + n;
         if self.limit > 0 && used > self.limit {
             return Err(SelectError::LimitExceeded { name: self.name, limit: self.limit, used });
         }
@@ -119,7 +130,15 @@ impl Meter {
 
     /// How much is used.
     pub fn used(&self) -> u64 {
-        self.used.load(std::sync::atomic::Ordering::Relaxed)
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            memory.sub(self.used());
+        }
     }
 }
 

@@ -1,0 +1,256 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use limits::{Limits, LimitsHandle};
+use model::{Labels, SeriesData, TenantId};
+use prometheus_client::registry::Registry;
+use promql::{EvalError, EvalOptions, Evaluated, Plan};
+use runtime::{Clock, MemoryPart};
+use tokio::sync::Semaphore;
+use wire::{
+    LabelsRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Select, SelectBudget,
+    SelectRequest, SelectStats,
+};
+
+use crate::Config;
+use crate::metrics::Metrics;
+use crate::source::Source;
+
+/// What the querier is made of.
+pub struct Deps<'a> {
+    /// The head.
+    pub recent: Arc<dyn Select>,
+    /// The table.
+    pub stored: Arc<dyn Select>,
+    /// What each tenant may do.
+    pub limits: LimitsHandle,
+    /// Memory for what queries hold.
+    pub memory: MemoryPart,
+    /// The time.
+    pub clock: Clock,
+    /// Where its metrics go.
+    pub registry: &'a mut Registry,
+}
+
+/// Evaluates queries.
+#[derive(Clone)]
+pub struct Querier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    source: Source,
+    limits: LimitsHandle,
+    memory: MemoryPart,
+    clock: Clock,
+    turns: Semaphore,
+    metrics: Metrics,
+}
+
+impl Querier {
+    /// A querier over the two halves.
+    pub fn open(config: Config, deps: Deps<'_>) -> Querier {
+        let turns = Semaphore::new(config.max_concurrent);
+        let source = Source { recent: deps.recent, stored: deps.stored };
+        let metrics = Metrics::register(deps.registry);
+        let Deps { limits, memory, clock, .. } = deps;
+        Querier { inner: Arc::new(Inner { config, source, limits, memory, clock, turns, metrics }) }
+    }
+}
+
+#[async_trait]
+impl Query for Querier {
+    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        let inner = &self.inner;
+        inner.metrics.queries.inc();
+        let result = inner.query(tenant, request).await;
+        match &result {
+            Ok(result) => inner.metrics.count(&result.stats.select),
+            Err(_) => {
+                inner.metrics.failures.inc();
+            }
+        }
+        result
+    }
+
+    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
+        Ok(self.inner.source.series(tenant, &self.inner.bounded(tenant, request)).await?)
+    }
+
+    async fn label_names(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<String>, QueryError> {
+        Ok(self.inner.source.label_names(tenant, &self.inner.bounded(tenant, request)).await?)
+    }
+
+    async fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, QueryError> {
+        Ok(self.inner.source.label_values(tenant, name, &self.inner.bounded(tenant, request)).await?)
+    }
+}
+
+impl Inner {
+    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        let limits = self.limits.for_tenant(tenant);
+        check_length(request, &limits)?;
+        let start = self.clock.instant();
+        let timeout = timeout(request, &limits);
+        let deadline = start + timeout;
+        let turn = runtime::timeout(timeout, self.turns.acquire()).await;
+        let Some(Ok(_turn)) = turn else { return Err(QueryError::Timeout("query queue")) };
+        self.metrics.evaluating.inc();
+        let _done = Done(&self.metrics);
+
+        let canceled = CancelOnDrop::default();
+        let options = self.options(request, &limits, deadline, &canceled);
+        let plan = Plan::new(&request.query, &options).map_err(|e| QueryError::Invalid(e.to_string()))?;
+        let budget = self.budget(&limits, Some(deadline));
+        let selecting = self.select(tenant, &plan, &budget);
+        let Some(selected) = runtime::timeout(timeout, selecting).await else {
+            return Err(QueryError::Timeout("query execution"));
+        };
+        let (data, select) = selected?;
+        let prepare_secs = start.elapsed().as_secs_f64();
+
+        let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
+        let evaluated = runtime::blocking(move || plan.evaluate(data)).await.map_err(QueryError::Internal)?;
+        let evaluated = evaluated.map_err(refuse)?;
+        let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
+        Ok(result(evaluated, QueryStats { prepare_secs, eval_secs, n_series, select, ..QueryStats::default() }))
+    }
+
+    async fn select(
+        &self,
+        tenant: &TenantId,
+        plan: &Plan,
+        budget: &Arc<SelectBudget>,
+    ) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
+        let mut data = Vec::new();
+        let mut stats = SelectStats::default();
+        for spec in plan.selects() {
+            let request = SelectRequest {
+                matchers: spec.matchers,
+                range: spec.range,
+                budget: Arc::clone(budget),
+                min_table_version: None,
+            };
+            let (series, cost) = self.source.select(tenant, request).await?;
+            stats.n_samples += cost.n_samples;
+            stats.n_requests += cost.n_requests;
+            stats.n_bytes += cost.n_bytes;
+            data.push(series);
+        }
+        Ok((data, stats))
+    }
+
+    fn options(
+        &self,
+        request: &QueryRequest,
+        limits: &Limits,
+        deadline: Instant,
+        canceled: &CancelOnDrop,
+    ) -> EvalOptions {
+        let lookback_ms = millis(self.config.lookback_delta_secs);
+        EvalOptions {
+            start_ms: request.start_ms,
+            end_ms: request.end_ms,
+            step_ms: request.step_ms,
+            lookback_ms: request.lookback_ms.unwrap_or(lookback_ms),
+            subquery_step_ms: millis(self.config.default_evaluation_interval_secs),
+            max_samples: limits.max_samples_per_query,
+            deadline: Some(deadline),
+            canceled: Some(Arc::clone(&canceled.flag)),
+            stats_per_step: request.stats_per_step,
+        }
+    }
+
+    fn budget(&self, limits: &Limits, deadline: Option<Instant>) -> Arc<SelectBudget> {
+        Arc::new(SelectBudget {
+            series: Meter::new("max_series_per_query", limits.max_series_per_query),
+            samples: Meter::new("max_samples_per_query", limits.max_samples_per_query),
+            bytes: Meter::of_memory("max_bytes_per_query", limits.max_bytes_per_query, self.memory.clone()),
+            deadline,
+        })
+    }
+
+    /// The request under the tenant's own limits.
+    fn bounded(&self, tenant: &TenantId, request: &LabelsRequest) -> LabelsRequest {
+        let limits = self.limits.for_tenant(tenant);
+        let deadline = self.clock.instant() + limits.query_timeout;
+        LabelsRequest { budget: self.budget(&limits, Some(deadline)), ..request.clone() }
+    }
+}
+
+impl Metrics {
+    fn count(&self, stats: &SelectStats) {
+        self.samples.inc_by(stats.n_samples);
+        self.store_requests.inc_by(stats.n_requests);
+        self.store_bytes.inc_by(stats.n_bytes);
+    }
+}
+
+/// Tells the evaluation to stop when the caller goes away, since that drops the query's future.
+#[derive(Default)]
+struct CancelOnDrop {
+    flag: Arc<AtomicBool>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Done<'a>(&'a Metrics);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.evaluating.dec();
+    }
+}
+
+fn check_length(request: &QueryRequest, limits: &Limits) -> Result<(), QueryError> {
+    let (len, limit) = (request.query.len(), limits.max_query_length_bytes);
+    if limit > 0 && len > limit {
+        return Err(QueryError::Invalid(format!(
+            "the query exceeds the limit max_query_length_bytes: {len} > {limit}"
+        )));
+    }
+    Ok(())
+}
+
+fn timeout(request: &QueryRequest, limits: &Limits) -> Duration {
+    let own = request.timeout_ms.map_or(limits.query_timeout, Duration::from_millis);
+    own.min(limits.query_timeout)
+}
+
+fn millis(secs: u64) -> i64 {
+    i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+fn refuse(error: EvalError) -> QueryError {
+    match error {
+        EvalError::Timeout => QueryError::Timeout("expression evaluation"),
+        EvalError::Canceled => QueryError::Canceled,
+        other => QueryError::Execution(other.to_string()),
+    }
+}
+
+fn result(evaluated: Evaluated, stats: QueryStats) -> QueryResult {
+    QueryResult {
+        value: evaluated.value,
+        warnings: evaluated.annotations.warnings,
+        infos: evaluated.annotations.infos,
+        stats: QueryStats {
+            total_samples: evaluated.stats.total_samples,
+            peak_samples: evaluated.stats.peak_samples,
+            samples_per_step: evaluated.stats.per_step,
+            ..stats
+        },
+    }
+}

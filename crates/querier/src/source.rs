@@ -1,0 +1,120 @@
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use model::{Labels, SeriesData, TenantId};
+use wire::{LabelsRequest, Select, SelectError, SelectRequest, SelectStats};
+
+/// Recent and stored series as one.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) recent: Arc<dyn Select>,
+    pub(crate) stored: Arc<dyn Select>,
+}
+
+impl Source {
+    /// The series that match, merged: at most one dense column each.
+    pub(crate) async fn select(
+        &self,
+        tenant: &TenantId,
+        mut request: SelectRequest,
+    ) -> Result<(Vec<SeriesData>, SelectStats), SelectError> {
+        let recent = self.recent.select(tenant, &request).await?;
+        request.min_table_version = recent.table_version;
+        let stored = self.stored.select(tenant, &request).await?;
+        let stats = SelectStats {
+            n_samples: recent.stats.n_samples + stored.stats.n_samples,
+            n_requests: recent.stats.n_requests + stored.stats.n_requests,
+            n_bytes: recent.stats.n_bytes + stored.stats.n_bytes,
+        };
+        Ok((merge(stored.series, recent.series), stats))
+    }
+
+    pub(crate) async fn series(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let recent = self.recent.series(tenant, request).await?;
+        Ok(union(recent, self.stored.series(tenant, request).await?))
+    }
+
+    pub(crate) async fn label_names(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        let recent = self.recent.label_names(tenant, request).await?;
+        Ok(union(recent, self.stored.label_names(tenant, request).await?))
+    }
+
+    pub(crate) async fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        let recent = self.recent.label_values(tenant, name, request).await?;
+        Ok(union(recent, self.stored.label_values(tenant, name, request).await?))
+    }
+}
+
+/// Merges two lists sorted by labels; a series that is in both, or twice in one, becomes one.
+fn merge(stored: Vec<SeriesData>, recent: Vec<SeriesData>) -> Vec<SeriesData> {
+    let mut merged: Vec<SeriesData> = Vec::with_capacity(stored.len().max(recent.len()));
+    let (mut stored, mut recent) = (stored.into_iter().peekable(), recent.into_iter().peekable());
+    loop {
+        let order = match (stored.peek(), recent.peek()) {
+            (Some(a), Some(b)) => a.labels.cmp(&b.labels),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        let next = if order == Ordering::Greater { recent.next() } else { stored.next() };
+        let Some(next) = next else { break };
+        match merged.last_mut() {
+            Some(last) if last.labels == next.labels => last.absorb(next),
+            _ => merged.push(next),
+        }
+    }
+    merged.into_iter().map(SeriesData::merged).collect()
+}
+
+fn union<T: Ord>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {
+    if !b.is_empty() {
+        a.extend(b);
+        // Two sorted runs: the stable sort merges them in linear time.
+        a.sort();
+        a.dedup();
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::FloatColumn;
+
+    fn series(name: &str, samples: &[(i64, f64)]) -> SeriesData {
+        let mut series = SeriesData::new(Labels::from_pairs([("__name__", name)]));
+        let (timeline, values) = samples.iter().copied().unzip();
+        series.floats.push(FloatColumn::new(timeline, values));
+        series
+    }
+
+    #[test]
+    fn a_series_in_both_halves_comes_out_once_and_in_order() {
+        let stored = vec![series("a", &[(1, 1.0), (2, 2.0)]), series("c", &[(1, 3.0)])];
+        let recent = vec![series("a", &[(2, 2.0), (3, 3.0)]), series("b", &[(9, 9.0)])];
+        let merged = merge(stored, recent);
+        let names: Vec<_> = merged.iter().filter_map(|s| s.labels.metric_name()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        let samples: Vec<_> = merged[0].floats[0].samples().collect();
+        assert_eq!(samples, [(1, 1.0), (2, 2.0), (3, 3.0)]);
+    }
+
+    #[test]
+    fn lists_of_names_unite_without_repetition() {
+        assert_eq!(union(vec!["a", "c"], vec!["b", "c"]), ["a", "b", "c"]);
+        assert_eq!(union(vec!["a"], vec![]), ["a"]);
+    }
+}
