@@ -1,1 +1,19 @@
-//! limits
+//! What a tenant may do: sizes, rates and windows, with overrides per tenant that can change while Firn runs.
+//!
+//! On the path: beside every step that can refuse; the distributor asks about labels, bodies and rates, the
+//! ingester about series and windows, the querier about queries.
+//!
+//! Always true:
+//! - a limit of 0 is off, whatever it limits;
+//! - a refusal names the limit by its key in the configuration;
+//! - the generation grows with every change, so whoever remembers a verdict knows when to forget it.
+
+mod bucket;
+mod duration;
+mod handle;
+mod set;
+
+pub use bucket::TokenBucket;
+pub use duration::{DurationError, PromDuration, format_duration, parse_duration};
+pub use handle::{LimitsConfig, LimitsError, LimitsHandle};
+pub use set::{Limits, Overrides};

@@ -7,6 +7,7 @@
 //! - components reach one another only through these traits;
 //! - an `Ok` from [`Push::push`] means that everything not named in [`Pushed::refused`] is on the log.
 
+pub mod generated;
 mod push;
 mod query;
 mod select;

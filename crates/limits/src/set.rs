@@ -1,0 +1,77 @@
+use serde::{Deserialize, Serialize};
+
+use crate::PromDuration;
+
+/// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
+macro_rules! limits {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr; )+) => {
+        /// What a tenant may do. 0 turns a limit off.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits {
+            $( $(#[doc = $doc])+ pub $name: $type, )+
+        }
+
+        /// The limits in which one tenant differs from the defaults.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Overrides {
+            $( $(#[doc = $doc])+ #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>, )+
+        }
+
+        impl Default for Limits {
+            fn default() -> Limits {
+                Limits { $( $name: $default, )+ }
+            }
+        }
+
+        impl Limits {
+            /// These limits with those of `overrides` in their place.
+            pub fn overridden(&self, overrides: &Overrides) -> Limits {
+                let mut limits = self.clone();
+                $( if let Some(value) = &overrides.$name { limits.$name = value.clone(); } )+
+                limits
+            }
+        }
+    };
+}
+
+limits! {
+    /// Active series over all shards. Off by default: the memory limit stands behind it.
+    max_series: u64 = 0;
+    /// Labels of one series, its name included (Mimir's default).
+    max_label_names_per_series: u32 = 30;
+    /// Bytes of a label's name (Mimir's default).
+    max_label_name_length: u32 = 1024;
+    /// Bytes of a label's value (Mimir's default).
+    max_label_value_length: u32 = 2048;
+    /// Bytes of the name, help and unit of a metric family's description (Mimir's default). A longer help or
+    /// unit is cut, a family with a longer name is left out.
+    max_metadata_length: u32 = 1024;
+    /// Bytes of a request body, as received and as announced decompressed; never more than 1 GiB.
+    max_body_bytes: u64 = 32 << 20;
+    /// Samples a second that a distributor takes over time.
+    ingestion_rate: f64 = 0.0;
+    /// Samples that may come at once above the rate (Mimir's default).
+    ingestion_burst_size: f64 = 200_000.0;
+    /// How much older than the tenant's newest sample a sample may be. Off by default: senders deliver backlogs
+    /// late and in any order, so anything within retention is taken.
+    out_of_order_window: PromDuration = PromDuration::secs(0);
+    /// How far ahead of the clock a sample may be (Mimir's and Prometheus's value).
+    creation_grace_period: PromDuration = PromDuration::secs(600);
+    /// Buckets of a native histogram. Exponential ones with more are merged to a coarser schema, custom ones
+    /// are refused.
+    max_native_histogram_buckets: u32 = 0;
+    /// Series that one query may select.
+    max_series_per_query: u64 = 0;
+    /// Samples that one query may hold (the default of Prometheus's `--query.max-samples`).
+    max_samples_per_query: u64 = 50_000_000;
+    /// Bytes of samples and labels that one query may hold.
+    max_bytes_per_query: u64 = 0;
+    /// How long a query may take (the default of Prometheus's `--query.timeout`).
+    query_timeout: PromDuration = PromDuration::secs(120);
+    /// How long a range a query may ask for.
+    max_query_length: PromDuration = PromDuration::secs(0);
+    /// Queries of one tenant that are evaluated at the same time (Mimir's `max_query_parallelism`).
+    max_query_parallelism: u32 = 14;
+}

@@ -1,0 +1,7 @@
+//! Protobuf messages, generated from `proto/` by `cargo run -p protogen` and checked in, so that no build needs a
+//! protobuf compiler. Hot paths do not use them: they decode by hand and are tested against these.
+
+/// Remote write 1.0.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote.proto")]
+pub mod prometheus;
