@@ -1,7 +1,10 @@
 """Opens the engines that need more than an import: DuckDB 1.5 with its Delta extension, Spark with Delta."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -21,6 +24,8 @@ def spark_with_delta():
     """A local session on one core; the jars lie in the virtual environment this runs in."""
     from pyspark.sql import SparkSession
 
+    warehouse = tempfile.mkdtemp(prefix="firn-spark-")  # else Spark makes one where it stands
+    atexit.register(shutil.rmtree, warehouse, ignore_errors=True)
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     jars = sorted(str(jar) for jar in (Path(sys.prefix) / "jars").glob("*.jar"))
     settings = {
@@ -35,6 +40,7 @@ def spark_with_delta():
         "spark.sql.shuffle.partitions": "1",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.session.timeZone": "UTC",
+        "spark.sql.warehouse.dir": warehouse,
     }
     builder = SparkSession.builder.master("local[1]").appName("firn-reader")
     for name, value in settings.items():
