@@ -3,6 +3,20 @@
 //! On the path: query-frontend → querier → **promql** → (querier's source).
 
 pub mod ast;
+mod durations;
+mod error;
+pub mod histogram;
+mod lexer;
+mod ops;
+mod parser;
+mod printer;
 mod signature;
+mod text;
+mod walk;
 
+pub use durations::resolve_durations;
+pub use error::{ParseError, line_col};
+pub use parser::{MAX_DEPTH, parse, parse_number, parse_selector};
 pub use signature::Signature;
+pub use text::{is_valid_label_name, quote};
+pub use walk::{Descend, selectors, walk, walk_mut};
