@@ -1,0 +1,1 @@
+//! Rows of a file back into series.
