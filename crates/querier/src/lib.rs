@@ -11,6 +11,7 @@ mod config;
 mod metrics;
 mod query;
 mod source;
+mod turns;
 
 pub use config::Config;
 pub use query::{Deps, Querier};

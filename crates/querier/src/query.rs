@@ -8,7 +8,6 @@ use model::{Labels, SeriesData, TenantId};
 use prometheus_client::registry::Registry;
 use promql::{EvalError, EvalOptions, Evaluated, Plan};
 use runtime::{Clock, MemoryPart};
-use tokio::sync::Semaphore;
 use wire::{
     LabelsRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Select, SelectBudget,
     SelectRequest, SelectStats,
@@ -17,6 +16,10 @@ use wire::{
 use crate::Config;
 use crate::metrics::Metrics;
 use crate::source::Source;
+use crate::turns::Turns;
+
+/// Long enough for any query and short enough to add to an [`Instant`].
+const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What the querier is made of.
 pub struct Deps<'a> {
@@ -46,14 +49,14 @@ struct Inner {
     limits: LimitsHandle,
     memory: MemoryPart,
     clock: Clock,
-    turns: Semaphore,
+    turns: Turns,
     metrics: Metrics,
 }
 
 impl Querier {
     /// A querier over the two halves.
     pub fn open(config: Config, deps: Deps<'_>) -> Querier {
-        let turns = Semaphore::new(config.max_concurrent);
+        let turns = Turns::new(config.max_concurrent);
         let source = Source { recent: deps.recent, stored: deps.stored };
         let metrics = Metrics::register(deps.registry);
         let Deps { limits, memory, clock, .. } = deps;
@@ -97,12 +100,12 @@ impl Query for Querier {
 impl Inner {
     async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         let limits = self.limits.for_tenant(tenant);
-        check_length(request, &limits)?;
+        check_range(request, &limits)?;
         let start = self.clock.instant();
         let timeout = timeout(request, &limits);
         let deadline = start + timeout;
-        let turn = runtime::timeout(timeout, self.turns.acquire()).await;
-        let Some(Ok(_turn)) = turn else { return Err(QueryError::Timeout("query queue")) };
+        let turn = runtime::timeout(timeout, self.turns.take(tenant, limits.max_query_parallelism)).await;
+        let Some(_turn) = turn else { return Err(QueryError::Timeout("query queue")) };
         self.metrics.evaluating.inc();
         let _done = Done(&self.metrics);
 
@@ -118,7 +121,7 @@ impl Inner {
         let prepare_secs = start.elapsed().as_secs_f64();
 
         let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
-        let evaluated = runtime::blocking(move || plan.evaluate(data)).await.map_err(QueryError::Internal)?;
+        let evaluated = runtime::blocking(move || plan.evaluate(&data)).await.map_err(QueryError::Internal)?;
         let evaluated = evaluated.map_err(refuse)?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
         Ok(result(evaluated, QueryStats { prepare_secs, eval_secs, n_series, select, ..QueryStats::default() }))
@@ -134,7 +137,7 @@ impl Inner {
         let mut stats = SelectStats::default();
         for spec in plan.selects() {
             let request = SelectRequest {
-                matchers: spec.matchers,
+                matchers: spec.matchers.clone(),
                 range: spec.range,
                 budget: Arc::clone(budget),
                 min_table_version: None,
@@ -164,7 +167,7 @@ impl Inner {
             subquery_step_ms: millis(self.config.default_evaluation_interval_secs),
             max_samples: limits.max_samples_per_query,
             deadline: Some(deadline),
-            canceled: Some(Arc::clone(&canceled.flag)),
+            cancel: Arc::clone(&canceled.flag),
             stats_per_step: request.stats_per_step,
         }
     }
@@ -181,7 +184,7 @@ impl Inner {
     /// The request under the tenant's own limits.
     fn bounded(&self, tenant: &TenantId, request: &LabelsRequest) -> LabelsRequest {
         let limits = self.limits.for_tenant(tenant);
-        let deadline = self.clock.instant() + limits.query_timeout;
+        let deadline = self.clock.instant() + query_timeout(&limits);
         LabelsRequest { budget: self.budget(&limits, Some(deadline)), ..request.clone() }
     }
 }
@@ -214,19 +217,26 @@ impl Drop for Done<'_> {
     }
 }
 
-fn check_length(request: &QueryRequest, limits: &Limits) -> Result<(), QueryError> {
-    let (len, limit) = (request.query.len(), limits.max_query_length_bytes);
-    if limit > 0 && len > limit {
-        return Err(QueryError::Invalid(format!(
-            "the query exceeds the limit max_query_length_bytes: {len} > {limit}"
+fn check_range(request: &QueryRequest, limits: &Limits) -> Result<(), QueryError> {
+    let (length, limit) = (request.end_ms.saturating_sub(request.start_ms), limits.max_query_length.millis());
+    if limit > 0 && length > limit {
+        return Err(QueryError::Execution(format!(
+            "the query's range of {length} ms exceeds the limit max_query_length of {limit} ms"
         )));
     }
     Ok(())
 }
 
 fn timeout(request: &QueryRequest, limits: &Limits) -> Duration {
-    let own = request.timeout_ms.map_or(limits.query_timeout, Duration::from_millis);
-    own.min(limits.query_timeout)
+    let limit = query_timeout(limits);
+    request.timeout_ms.map_or(limit, Duration::from_millis).min(limit)
+}
+
+fn query_timeout(limits: &Limits) -> Duration {
+    match limits.query_timeout.millis() {
+        0 => UNLIMITED,
+        ms => Duration::from_millis(ms.unsigned_abs()),
+    }
 }
 
 fn millis(secs: u64) -> i64 {

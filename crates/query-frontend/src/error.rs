@@ -1,0 +1,65 @@
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use model::{Classify, ErrorKind};
+use server::TenantError;
+use wire::QueryError;
+
+use crate::json;
+
+/// An error as Prometheus's API spells it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    error_type: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    /// The request is wrong.
+    pub(crate) fn bad_data(message: impl Into<String>) -> ApiError {
+        ApiError { status: StatusCode::BAD_REQUEST, error_type: "bad_data", message: message.into() }
+    }
+
+    /// A parameter is wrong.
+    pub(crate) fn parameter(name: &str, reason: impl std::fmt::Display) -> ApiError {
+        ApiError::bad_data(format!("invalid parameter {name:?}: {reason}"))
+    }
+
+    /// The request has no tenant.
+    pub(crate) fn tenant(error: &TenantError) -> ApiError {
+        ApiError { status: error.status(), error_type: "bad_data", message: error.to_string() }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    /// Failures of storage are 5xx, so that clients ask again; what lies in the query or in its limits is 422.
+    fn from(error: QueryError) -> ApiError {
+        let message = error.to_string();
+        let (status, error_type) = match error.kind() {
+            ErrorKind::Invalid => return ApiError::parameter("query", message),
+            ErrorKind::LimitExceeded | ErrorKind::RateLimited => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "execution")
+            }
+            ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            ErrorKind::Canceled => (canceled(), "canceled"),
+            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ErrorKind::Corrupt | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if status.is_server_error() {
+            tracing::warn!(error = message, "query without a result");
+        }
+        ApiError { status, error_type, message }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json::error(self.error_type, &self.message);
+        (self.status, json::CONTENT_TYPE, body).into_response()
+    }
+}
+
+fn canceled() -> StatusCode {
+    StatusCode::from_u16(ErrorKind::Canceled.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

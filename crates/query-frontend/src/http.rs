@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use limits::LimitsHandle;
+use model::TenantId;
+use runtime::Clock;
+use serde::{Deserialize, Serialize};
+use tower_http::compression::CompressionLayer;
+use wire::Query;
+
+use crate::error::ApiError;
+use crate::{json, labels, query};
+
+/// How requests are read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+/// What the frontend is made of.
+#[derive(Clone)]
+pub struct Deps {
+    /// Who evaluates.
+    pub querier: Arc<dyn Query>,
+    /// What each tenant may do.
+    pub limits: LimitsHandle,
+    /// Whether requests must name their tenant.
+    pub multitenancy: bool,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The version of Prometheus whose API this is; Grafana decides by it what it may ask.
+const PROMETHEUS_VERSION: &str = "3.15.0";
+
+/// The routes under `/api/v1` and under `/prometheus/api/v1`.
+pub fn routes(deps: Deps) -> Router {
+    let api = Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/series", get(labels::series).post(labels::series))
+        .route("/labels", get(labels::names).post(labels::names))
+        .route("/label/{name}/values", get(labels::values).post(labels::values))
+        .route("/status/buildinfo", get(buildinfo))
+        .with_state(deps);
+    Router::new()
+        .nest("/api/v1", api.clone())
+        .nest("/prometheus/api/v1", api)
+        .layer(CompressionLayer::new())
+        .layer(from_fn(cross_origin))
+}
+
+impl Deps {
+    /// Whose data the request asks for.
+    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, ApiError> {
+        server::tenant(headers, self.multitenancy).map_err(|e| ApiError::tenant(&e))
+    }
+}
+
+async fn buildinfo(State(_deps): State<Deps>) -> Response {
+    json::success(|out| {
+        out.object(|out| {
+            out.key("version").string(PROMETHEUS_VERSION);
+            out.key("revision").string("");
+            out.key("branch").string("");
+            out.key("buildUser").string("");
+            out.key("buildDate").string("");
+            out.key("goVersion").string("");
+            out.key("application").string("firn");
+            out.key("firnVersion").string(env!("CARGO_PKG_VERSION"));
+        });
+    })
+}
+
+/// Lets browsers on other origins ask, as Prometheus does, and answers their preflight requests.
+async fn cross_origin(request: Request<Body>, next: Next) -> Response {
+    let preflight = request.method() == Method::OPTIONS;
+    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS");
+    set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin, X-Scope-OrgID");
+    set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date");
+    response
+}

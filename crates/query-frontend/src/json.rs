@@ -1,0 +1,341 @@
+//! Writes the answers of Prometheus's API (HTTP API, "Format overview" and "Expression query result formats").
+
+use std::fmt::Write;
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use model::{Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
+use wire::QueryStats;
+
+/// The header of every answer.
+pub(crate) const CONTENT_TYPE: [(HeaderName, HeaderValue); 1] =
+    [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+
+/// Most warnings and most infos in one answer.
+const MAX_ANNOTATIONS: usize = 10;
+
+/// JSON under construction; commas look after themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Json {
+    text: String,
+}
+
+impl Json {
+    pub(crate) fn object(&mut self, fill: impl FnOnce(&mut Json)) -> &mut Json {
+        self.nested('{', '}', fill)
+    }
+
+    pub(crate) fn array(&mut self, fill: impl FnOnce(&mut Json)) -> &mut Json {
+        self.nested('[', ']', fill)
+    }
+
+    pub(crate) fn key(&mut self, key: &str) -> &mut Json {
+        self.string(key);
+        self.text.push(':');
+        self
+    }
+
+    pub(crate) fn string(&mut self, value: &str) -> &mut Json {
+        self.comma();
+        self.quoted(value);
+        self
+    }
+
+    pub(crate) fn number(&mut self, value: impl std::fmt::Display) -> &mut Json {
+        self.comma();
+        // Writing to a String cannot fail.
+        let _written = write!(self.text, "{value}");
+        self
+    }
+
+    /// A timestamp: seconds with three decimals unless whole.
+    pub(crate) fn timestamp(&mut self, ms: i64) -> &mut Json {
+        self.comma();
+        let sign = if ms < 0 { "-" } else { "" };
+        let (secs, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
+        let _written = match rest {
+            0 => write!(self.text, "{sign}{secs}"),
+            _ => write!(self.text, "{sign}{secs}.{rest:03}"),
+        };
+        self
+    }
+
+    /// A sample's value: a number in quotes.
+    pub(crate) fn value(&mut self, value: f64) -> &mut Json {
+        self.comma();
+        self.text.push('"');
+        write_float(&mut self.text, value);
+        self.text.push('"');
+        self
+    }
+
+    pub(crate) fn labels(&mut self, labels: &Labels) -> &mut Json {
+        self.object(|json| {
+            for (name, value) in labels.iter() {
+                json.key(name).string(value);
+            }
+        })
+    }
+
+    pub(crate) fn strings<S: AsRef<str>>(&mut self, values: &[S]) -> &mut Json {
+        self.array(|json| {
+            for value in values {
+                json.string(value.as_ref());
+            }
+        })
+    }
+
+    fn nested(&mut self, open: char, close: char, fill: impl FnOnce(&mut Json)) -> &mut Json {
+        self.comma();
+        self.text.push(open);
+        fill(self);
+        self.text.push(close);
+        self
+    }
+
+    fn comma(&mut self) {
+        if !matches!(self.text.as_bytes().last(), None | Some(b'{' | b'[' | b':')) {
+            self.text.push(',');
+        }
+    }
+
+    fn quoted(&mut self, value: &str) {
+        self.text.push('"');
+        for c in value.chars() {
+            match c {
+                '"' => self.text.push_str("\\\""),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                c if c < ' ' => {
+                    let _written = write!(self.text, "\\u{:04x}", c as u32);
+                }
+                c => self.text.push(c),
+            }
+        }
+        self.text.push('"');
+    }
+}
+
+/// A successful answer with these data.
+pub(crate) fn success(data: impl FnOnce(&mut Json)) -> Response {
+    success_with(data, &[], &[])
+}
+
+/// A successful answer with these data and what there is to say about them.
+pub(crate) fn success_with(data: impl FnOnce(&mut Json), warnings: &[String], infos: &[String]) -> Response {
+    let mut json = Json::default();
+    json.object(|json| {
+        json.key("status").string("success");
+        data(json.key("data"));
+        annotations(json, "warnings", warnings);
+        annotations(json, "infos", infos);
+    });
+    (CONTENT_TYPE, json.text).into_response()
+}
+
+/// An error's body.
+pub(crate) fn error(error_type: &str, message: &str) -> String {
+    let mut json = Json::default();
+    json.object(|json| {
+        json.key("status").string("error");
+        json.key("errorType").string(error_type);
+        json.key("error").string(message);
+    });
+    json.text
+}
+
+/// The data of a query's answer.
+pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QueryStats>) {
+    json.object(|json| {
+        match value {
+            Value::Scalar { timestamp, value } => {
+                json.key("resultType").string("scalar");
+                json.key("result").array(|json| {
+                    json.timestamp(*timestamp).value(*value);
+                });
+            }
+            Value::String { timestamp, value } => {
+                json.key("resultType").string("string");
+                json.key("result").array(|json| {
+                    json.timestamp(*timestamp).string(value);
+                });
+            }
+            Value::Vector(samples) => {
+                json.key("resultType").string("vector");
+                json.key("result").array(|json| samples.iter().for_each(|sample| vector_sample(json, sample)));
+            }
+            Value::Matrix(series) => {
+                json.key("resultType").string("matrix");
+                json.key("result").array(|json| series.iter().for_each(|series| matrix_series(json, series)));
+            }
+        }
+        if let Some(stats) = stats {
+            write_stats(json.key("stats"), stats);
+        }
+    });
+}
+
+/// Writes a float as Go's `encoding/json` does: shortest digits, an exponent below 1e-6 and from 1e21 on.
+pub(crate) fn write_float(out: &mut String, value: f64) {
+    let magnitude = value.abs();
+    let _written = if value.is_nan() {
+        out.write_str("NaN")
+    } else if value.is_infinite() {
+        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+    } else if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        write_exponent(out, value)
+    } else {
+        write!(out, "{value}")
+    };
+}
+
+/// Rust writes `1.5e-7` and `1e21` where Go writes `1.5e-07` and `1e+21`.
+fn write_exponent(out: &mut String, value: f64) -> std::fmt::Result {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+    write!(out, "{digits}e{sign}{exponent:0>2}")
+}
+
+fn annotations(json: &mut Json, key: &str, messages: &[String]) {
+    let shown = &messages[..messages.len().min(MAX_ANNOTATIONS)];
+    if !shown.is_empty() {
+        json.key(key).strings(shown);
+    }
+}
+
+fn vector_sample(json: &mut Json, sample: &VectorSample) {
+    json.object(|json| {
+        json.key("metric").labels(&sample.labels);
+        match &sample.value {
+            SampleValue::Float(value) => json.key("value").array(|json| {
+                json.timestamp(sample.timestamp).value(*value);
+            }),
+            SampleValue::Histogram(histogram) => json.key("histogram").array(|json| {
+                write_histogram(json.timestamp(sample.timestamp), histogram);
+            }),
+        };
+    });
+}
+
+fn matrix_series(json: &mut Json, series: &MatrixSeries) {
+    json.object(|json| {
+        json.key("metric").labels(&series.labels);
+        if !series.floats.is_empty() {
+            json.key("values").array(|json| {
+                for (timestamp, value) in &series.floats {
+                    json.array(|json| {
+                        json.timestamp(*timestamp).value(*value);
+                    });
+                }
+            });
+        }
+        if !series.histograms.is_empty() {
+            json.key("histograms").array(|json| {
+                for (timestamp, histogram) in &series.histograms {
+                    json.array(|json| write_histogram(json.timestamp(*timestamp), histogram));
+                }
+            });
+        }
+    });
+}
+
+fn write_histogram(json: &mut Json, histogram: &Histogram) {
+    let count = match &histogram.counts {
+        model::Counts::Int { count, .. } => *count as f64,
+        model::Counts::Float { count, .. } => *count,
+    };
+    json.object(|json| {
+        json.key("count").value(count);
+        json.key("sum").value(histogram.sum);
+        let buckets = promql::histogram::api_buckets(histogram);
+        if buckets.is_empty() {
+            return;
+        }
+        json.key("buckets").array(|json| {
+            for (rule, lower, upper, count) in buckets {
+                json.array(|json| {
+                    json.number(rule).value(lower).value(upper).value(count);
+                });
+            }
+        });
+    });
+}
+
+fn write_stats(json: &mut Json, stats: &QueryStats) {
+    json.object(|json| {
+        json.key("timings").object(|json| {
+            json.key("evalTotalTime").number(stats.eval_secs + stats.prepare_secs);
+            json.key("resultSortTime").number(0);
+            json.key("queryPreparationTime").number(stats.prepare_secs);
+            json.key("innerEvalTime").number(stats.eval_secs);
+            json.key("execQueueTime").number(0);
+            json.key("execTotalTime").number(stats.eval_secs + stats.prepare_secs);
+        });
+        json.key("samples").object(|json| {
+            if !stats.samples_per_step.is_empty() {
+                json.key("totalQueryableSamplesPerStep").array(|json| {
+                    for (timestamp, n) in &stats.samples_per_step {
+                        json.array(|json| {
+                            json.timestamp(*timestamp).number(n);
+                        });
+                    }
+                });
+            }
+            json.key("totalQueryableSamples").number(stats.total_samples);
+            json.key("peakSamples").number(stats.peak_samples);
+            json.key("samplesRead").number(stats.select.n_samples);
+        });
+        json.key("storage").object(|json| {
+            json.key("series").number(stats.n_series);
+            json.key("requests").number(stats.select.n_requests);
+            json.key("bytes").number(stats.select.n_bytes);
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn float(value: f64) -> String {
+        let mut out = String::new();
+        write_float(&mut out, value);
+        out
+    }
+
+    #[test]
+    fn floats_look_as_go_writes_them() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1e-6, "0.000001"),
+            (9.9e-7, "9.9e-07"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (-1.5e300, "-1.5e+300"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(float(value), expected);
+        }
+    }
+
+    #[test]
+    fn a_vector_is_written_as_grafana_expects_it() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("path", "a\"b\n")]);
+        let value = Value::Vector(vec![VectorSample { labels, timestamp: 1500, value: SampleValue::Float(1.0) }]);
+        let mut json = Json::default();
+        query_data(&mut json, &value, None);
+        assert_eq!(
+            json.text,
+            r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","path":"a\"b\n"},"value":[1.500,"1"]}]}"#
+        );
+    }
+}

@@ -1,0 +1,144 @@
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use model::{Matcher, TimeRange};
+use promql::ast::ExprKind;
+use wire::{LabelsRequest, SelectBudget};
+
+use crate::error::ApiError;
+use crate::http::Deps;
+use crate::json;
+use crate::params::Params;
+use crate::query::TRUNCATED;
+
+/// `/series`
+pub(crate) async fn series(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let request = request(&params)?;
+    if request.selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let tenant = deps.tenant(&headers)?;
+    let mut series = deps.querier.series(&tenant, &request).await?;
+    let warnings = truncate(&mut series, params.limit()?);
+    let data = |out: &mut json::Json| {
+        out.array(|out| {
+            for labels in &series {
+                out.labels(labels);
+            }
+        });
+    };
+    Ok(json::success_with(data, &warnings, &[]))
+}
+
+/// `/labels`
+pub(crate) async fn names(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let request = request(&params)?;
+    let tenant = deps.tenant(&headers)?;
+    let names = deps.querier.label_names(&tenant, &request).await?;
+    Ok(strings(names, params.limit()?))
+}
+
+/// `/label/<name>/values`
+pub(crate) async fn values(
+    State(deps): State<Deps>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let name = unescape(&name);
+    let request = request(&params)?;
+    let tenant = deps.tenant(&headers)?;
+    let values = deps.querier.label_values(&tenant, &name, &request).await?;
+    Ok(strings(values, params.limit()?))
+}
+
+fn strings(mut values: Vec<String>, limit: usize) -> Response {
+    let warnings = truncate(&mut values, limit);
+    let data = |out: &mut json::Json| {
+        out.strings(&values);
+    };
+    json::success_with(data, &warnings, &[])
+}
+
+fn truncate<T>(values: &mut Vec<T>, limit: usize) -> Vec<String> {
+    if limit == 0 || values.len() <= limit {
+        return Vec::new();
+    }
+    values.truncate(limit);
+    vec![TRUNCATED.to_string()]
+}
+
+fn request(params: &Params) -> Result<LabelsRequest, ApiError> {
+    let start = params.time("start")?.unwrap_or(i64::MIN);
+    let end = params.time("end")?.unwrap_or(i64::MAX);
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
+    }
+    let selectors = params.all("match[]").map(selector).collect::<Result<Vec<_>, _>>()?;
+    Ok(LabelsRequest {
+        selectors,
+        range: TimeRange::new(start, end),
+        // One more than wanted shows that there was more.
+        limit: match params.limit()? {
+            0 => 0,
+            limit => limit.saturating_add(1),
+        },
+        budget: SelectBudget::unlimited(),
+        min_table_version: None,
+    })
+}
+
+fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    let expr = promql::parse(text).map_err(|e| ApiError::parameter("match[]", e))?;
+    let ExprKind::Vector(selector) = expr.kind else {
+        return Err(ApiError::parameter("match[]", format!("{text:?} is not a series selector")));
+    };
+    if selector.matchers.iter().all(Matcher::matches_empty) {
+        return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+    }
+    Ok(selector.matchers)
+}
+
+/// Undoes the escaping of names that are not plain (Prometheus: "values encoding escaping", `U__` prefix):
+/// `__` is an underscore, `_<hex>_` a character.
+fn unescape(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else { return name.to_string() };
+    decode_escapes(escaped).unwrap_or_else(|| name.to_string())
+}
+
+fn decode_escapes(escaped: &str) -> Option<String> {
+    let mut plain = String::with_capacity(escaped.len());
+    let mut rest = escaped;
+    while let Some(at) = rest.find('_') {
+        plain.push_str(&rest[..at]);
+        let (code, tail) = rest[at + 1..].split_once('_')?;
+        match code {
+            "" => plain.push('_'),
+            hex if hex.len() <= 6 => plain.push(char::from_u32(u32::from_str_radix(hex, 16).ok()?)?),
+            _ => return None,
+        }
+        rest = tail;
+    }
+    plain.push_str(rest);
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names_come_back() {
+        assert_eq!(unescape("job"), "job");
+        assert_eq!(unescape("U__http_2e_status__code"), "http.status_code");
+        assert_eq!(unescape("U__broken_zz_"), "U__broken_zz_");
+    }
+}

@@ -1,0 +1,104 @@
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use model::Value;
+use wire::{QueryRequest, QueryResult};
+
+use crate::error::ApiError;
+use crate::http::Deps;
+use crate::json;
+use crate::params::Params;
+
+/// The most steps of a range query, as in Prometheus: enough for a minute's resolution over a week.
+const STEPS_MAX: i64 = 11_000;
+
+/// What is said when `limit` cut the result.
+pub(crate) const TRUNCATED: &str = "results truncated due to limit";
+
+/// `/query`
+pub(crate) async fn instant(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let at = params.time("time")?.unwrap_or_else(|| deps.clock.now_ms());
+    let request = request(&params, at, at, None)?;
+    answer(&deps, &headers, &params, request).await
+}
+
+/// `/query_range`
+pub(crate) async fn range(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let start = params.required_time("start")?;
+    let end = params.required_time("end")?;
+    let step = params.duration("step")?;
+    let step = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    check_range(start, end, step)?;
+    let request = request(&params, start, end, Some(step))?;
+    answer(&deps, &headers, &params, request).await
+}
+
+fn check_range(start: i64, end: i64, step: i64) -> Result<(), ApiError> {
+    if end < start {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    if step <= 0 {
+        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", reason));
+    }
+    if end.saturating_sub(start) / step > STEPS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    Ok(())
+}
+
+fn request(params: &Params, start_ms: i64, end_ms: i64, step_ms: Option<i64>) -> Result<QueryRequest, ApiError> {
+    let timeout_ms = params.duration("timeout")?;
+    let timeout_ms = timeout_ms.map(|ms| u64::try_from(ms).unwrap_or(0));
+    Ok(QueryRequest {
+        query: params.get("query").unwrap_or_default().to_string(),
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback_ms: params.duration("lookback_delta")?.filter(|ms| *ms > 0),
+        timeout_ms,
+        stats_per_step: params.get("stats") == Some("all"),
+    })
+}
+
+async fn answer(
+    deps: &Deps,
+    headers: &HeaderMap,
+    params: &Params,
+    request: QueryRequest,
+) -> Result<Response, ApiError> {
+    let limit = params.limit()?;
+    let tenant = deps.tenant(headers)?;
+    let mut result = deps.querier.query(&tenant, &request).await?;
+    truncate(&mut result, limit);
+    let stats = params.get("stats").map(|_| &result.stats);
+    let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);
+    Ok(json::success_with(data, &result.warnings, &result.infos))
+}
+
+fn truncate(result: &mut QueryResult, limit: usize) {
+    let n = match &result.value {
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.len(),
+        Value::Scalar { .. } | Value::String { .. } => return,
+    };
+    if limit == 0 || n <= limit {
+        return;
+    }
+    match &mut result.value {
+        Value::Vector(samples) => samples.truncate(limit),
+        Value::Matrix(series) => series.truncate(limit),
+        Value::Scalar { .. } | Value::String { .. } => {}
+    }
+    result.warnings.insert(0, TRUNCATED.to_string());
+}
