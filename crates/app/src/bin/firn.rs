@@ -1,0 +1,5 @@
+//! Runs Firn: all roles in one process.
+
+fn main() -> std::process::ExitCode {
+    app::run()
+}

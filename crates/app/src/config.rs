@@ -1,0 +1,271 @@
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::args::{Args, Leaf, leaves, nested, typed};
+use crate::{bytes, expand, logs};
+
+/// Everything that can be configured, the sum of what the components have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which roles this process plays. `all` is the only one yet.
+    pub target: String,
+    /// Whether each request must name its tenant in `X-Scope-OrgID`.
+    pub multitenancy_enabled: bool,
+    /// The memory that the process may use, such as `256MiB`; `auto` takes the container's limit, `0` is none.
+    pub memory_limit: String,
+    /// The port and the logs.
+    pub server: server::Config,
+    /// Where data lie: a folder, or `memory://` for a store that forgets.
+    pub storage: StorageConfig,
+    /// Pushes.
+    pub distributor: distributor::Config,
+    /// The log and the head.
+    pub ingester: ingester::Config,
+    /// Tables.
+    pub bucket: bucket::Config,
+    /// Reading blocks.
+    pub scan: scan::Config,
+    /// Evaluation.
+    pub querier: querier::Config,
+    /// What tenants may do.
+    pub limits: limits::LimitsConfig,
+}
+
+/// Where data lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Folder of the tables, or `memory://`.
+    pub url: String,
+    /// Folder of the write-ahead log.
+    pub wal_dir: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            target: "all".to_string(),
+            multitenancy_enabled: false,
+            memory_limit: "auto".to_string(),
+            server: server::Config::default(),
+            storage: StorageConfig::default(),
+            distributor: distributor::Config::default(),
+            ingester: ingester::Config::default(),
+            bucket: bucket::Config::default(),
+            scan: scan::Config::default(),
+            querier: querier::Config::default(),
+            limits: limits::LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> StorageConfig {
+        StorageConfig { url: "./data/tables".to_string(), wal_dir: "./data/wal".to_string() }
+    }
+}
+
+/// A source of values: its name for messages, and the values as a tree.
+struct Layer {
+    source: String,
+    tree: Value,
+}
+
+impl Config {
+    /// Defaults, then the file, the environment and the flags, each over the one before. All violations at once.
+    pub(crate) fn load(args: &Args) -> Result<Config, Vec<String>> {
+        let defaults = Config::tree();
+        let mut violations = Vec::new();
+        let mut layers = Vec::new();
+        match file_layer(args) {
+            Ok(layer) => layers.extend(layer),
+            Err(violation) => violations.push(violation),
+        }
+        layers.extend(environment_layers(&defaults, env::vars(), &mut violations));
+        layers.extend(flag_layers(&defaults, args));
+        for layer in &layers {
+            check_keys(&defaults, &layer.tree, &mut Vec::new(), &layer.source, &mut violations);
+        }
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        let config = extract(&layers)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The defaults as a tree.
+    pub(crate) fn tree() -> Value {
+        serde_json::to_value(Config::default()).unwrap_or_default()
+    }
+
+    /// The configuration as YAML.
+    pub(crate) fn yaml(&self) -> Result<String, String> {
+        serde_saphyr::to_string(self).map_err(|e| e.to_string())
+    }
+
+    /// The memory limit in bytes, 0 for none.
+    pub(crate) fn memory_limit_bytes(&self) -> Result<u64, String> {
+        match self.memory_limit.as_str() {
+            "auto" => Ok(runtime::container_limit().unwrap_or(0)),
+            text => bytes::parse(text).map_err(|e| format!("memory_limit: {e}")),
+        }
+    }
+
+    /// Every rule that one key alone cannot break.
+    fn check(&self) -> Result<(), Vec<String>> {
+        let mut violations = Vec::new();
+        if self.target != "all" {
+            violations.push(format!("target: {:?} is not a role of this binary; use \"all\"", self.target));
+        }
+        violations.extend(self.memory_limit_bytes().err());
+        violations.extend(logs::filter(&self.server.log_level).err().map(|e| format!("server.log_level: {e}")));
+        if !["logfmt", "json"].contains(&self.server.log_format.as_str()) {
+            violations.push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
+        }
+        violations.extend(self.querier.violations());
+        violations.extend(limits::LimitsHandle::new(&self.limits).err().map(|e| e.to_string()));
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+}
+
+fn file_layer(args: &Args) -> Result<Option<Layer>, String> {
+    let Some(path) = &args.config_file else { return Ok(None) };
+    let mut text = fs::read_to_string(path).map_err(|e| format!("read {path}: {e}"))?;
+    if args.expand_env {
+        text = expand::expand(&text, |name| env::var(name).ok())?;
+    }
+    let tree: Value = serde_saphyr::from_str(&text).map_err(|e| format!("{path}: {e}"))?;
+    let tree = if tree.is_null() { Value::Object(serde_json::Map::new()) } else { tree };
+    Ok(Some(Layer { source: path.clone(), tree }))
+}
+
+/// Variables of the test suite share our prefix and are none of our keys.
+const NOT_KEYS: [&str; 4] = ["FIRN_FAULT", "FIRN_CACHE", "FIRN_SHARED", "FIRN_REQUIRE_PARTS"];
+
+fn environment_layers(
+    defaults: &Value,
+    variables: impl Iterator<Item = (String, String)>,
+    violations: &mut Vec<String>,
+) -> Vec<Layer> {
+    let leaves = leaves(defaults);
+    let mut layers = Vec::new();
+    let ours = variables.filter(|(name, _)| name.starts_with("FIRN_") && !NOT_KEYS.contains(&name.as_str()));
+    for (name, text) in ours {
+        match leaves.iter().find(|leaf| leaf.variable() == name) {
+            Some(Leaf { path, default }) => {
+                layers.push(Layer { source: name, tree: nested(path, typed(default, &text)) });
+            }
+            None => violations.push(format!("environment variable {name} is not a key of the configuration")),
+        }
+    }
+    layers
+}
+
+fn flag_layers(defaults: &Value, args: &Args) -> Vec<Layer> {
+    let leaves = leaves(defaults);
+    let layer = |(path, text): &(Vec<String>, String)| {
+        let leaf = leaves.iter().find(|leaf| leaf.path == *path)?;
+        let tree = nested(path, typed(&leaf.default, text));
+        Some(Layer { source: format!("flag -{}", path.join(".").replace('_', "-")), tree })
+    };
+    args.values.iter().filter_map(layer).collect()
+}
+
+/// Collects keys that do not exist, and values that their key does not take when it is set alone.
+fn check_keys(
+    defaults: &Value,
+    given: &Value,
+    path: &mut Vec<String>,
+    source: &str,
+    violations: &mut Vec<String>,
+) {
+    match (defaults, given) {
+        (Value::Object(known), Value::Object(given)) if !known.is_empty() => {
+            for (key, value) in given {
+                path.push(key.clone());
+                match known.get(key) {
+                    Some(default) => check_keys(default, value, path, source, violations),
+                    None => violations.push(unknown(path, known.keys(), source)),
+                }
+                path.pop();
+            }
+        }
+        _ => {
+            let alone = Figment::from(Serialized::defaults(Config::default()))
+                .merge(Serialized::defaults(nested(path, given.clone())));
+            if let Err(errors) = alone.extract::<Config>() {
+                let reasons: Vec<String> = errors.into_iter().map(|e| e.kind.to_string()).collect();
+                violations.push(format!("{source}: {}: {}", path.join("."), reasons.join("; ")));
+            }
+        }
+    }
+}
+
+fn unknown<'a>(path: &[String], known: impl Iterator<Item = &'a String>, source: &str) -> String {
+    let known: BTreeSet<&str> = known.map(String::as_str).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    format!("{source}: unknown key {}; known here: {}", path.join("."), known.join(", "))
+}
+
+fn extract(layers: &[Layer]) -> Result<Config, Vec<String>> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    for layer in layers {
+        figment = figment.merge(Serialized::defaults(&layer.tree));
+    }
+    figment.extract().map_err(|errors| errors.into_iter().map(|e| e.to_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(yaml: &str) -> Result<Config, Vec<String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("firn.yaml");
+        fs::write(&path, yaml).unwrap();
+        Config::load(&Args { config_file: Some(path.display().to_string()), ..Args::default() })
+    }
+
+    #[test]
+    fn every_violation_is_listed_at_once() {
+        let violations = load(
+            "target: all\nserver: {http_listen_port: many, http_lisen_address: x}\nnonsense: 1\nlimits: {defaults: {query_timeout: soon}, overrides: {a: {max_serie: 1}}}\n",
+        )
+        .unwrap_err();
+        let text = violations.join("\n");
+        for part in ["http_listen_port", "http_lisen_address", "nonsense", "query_timeout", "max_serie"] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert_eq!(violations.len(), 5, "{text}");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let config = Config::default();
+        assert_eq!(load(&config.yaml().unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn the_environment_sets_keys_and_unknown_ones_are_refused() {
+        let variables = [("FIRN_SERVER__HTTP_LISTEN_PORT", "80"), ("FIRN_NO_SUCH", "1"), ("FIRN_FAULT", "x")];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let mut violations = Vec::new();
+        let layers = environment_layers(&Config::tree(), variables, &mut violations);
+        assert_eq!(extract(&layers).unwrap().server.http_listen_port, 80);
+        assert_eq!(violations, ["environment variable FIRN_NO_SUCH is not a key of the configuration"]);
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(load("").unwrap(), Config::default());
+        assert_eq!(load("# nothing\n").unwrap(), Config::default());
+    }
+}

@@ -1,0 +1,134 @@
+use std::env;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use runtime::{Clock, MemoryBudget, Supervisor};
+use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{self, Args};
+use crate::config::Config;
+use crate::logs::{self, LogLevel};
+use crate::wiring;
+
+/// What a process has one of.
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) registry: SharedRegistry,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) http: HttpMetrics,
+}
+
+/// The whole life of the process, for `main`.
+pub fn run() -> ExitCode {
+    let args = match args::parse(env::args(), &Config::tree()) {
+        Ok(args) => args,
+        Err(e) => return say(&e),
+    };
+    let config = match Config::load(&args) {
+        Ok(config) => config,
+        Err(violations) => {
+            eprintln!("firn: the configuration has {} violation(s):", violations.len());
+            violations.iter().for_each(|violation| eprintln!("  {violation}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(&args, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("firn: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version go to standard output, a wrong flag to standard error.
+fn say(message: &clap::Error) -> ExitCode {
+    let _printed = message.print();
+    if message.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn start(args: &Args, config: Config) -> anyhow::Result<()> {
+    let yaml = config.yaml().map_err(anyhow::Error::msg)?;
+    if args.print_config {
+        print_config(&yaml);
+        return Ok(());
+    }
+    if args.verify {
+        return Ok(());
+    }
+    let clock = Clock::system();
+    let level = logs::start(&config.server.log_level, &config.server.log_format, clock.clone());
+    let level = level.map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(live(config, yaml, clock, level))
+}
+
+#[expect(clippy::print_stdout, reason = "the configuration is what was asked for")]
+fn print_config(yaml: &str) {
+    println!("{}", yaml.trim_end());
+}
+
+async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> anyhow::Result<()> {
+    let bound = Bound::bind(&config.server).await?;
+    let registry = SharedRegistry::new();
+    let gate = Gate::closed("starting: the log is being replayed");
+    let http = HttpMetrics::new(&registry, clock.clone());
+    let grace = Duration::from_secs(config.server.graceful_shutdown_timeout_secs);
+    let limit = config.memory_limit_bytes().map_err(anyhow::Error::msg)?;
+    tracing::info!(address = %bound.address(), version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
+
+    let ops = Ops {
+        gate: gate.clone(),
+        registry: registry.clone(),
+        config: yaml,
+        services: services(gate.clone()),
+        log_level: level.show(),
+        set_log_level: level.set(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let mut supervisor = Supervisor::default();
+    // The port opens first and closes last; while the log is replayed and while services stop, the gate answers.
+    supervisor.start(bound.serve(server::ops_routes(ops)));
+
+    let memory = MemoryBudget::new(limit);
+    let mut node = Node { config, clock, registry, memory, supervisor, http };
+    let routes = wiring::all_in_one(&mut node).await?;
+    gate.open(routes);
+    tracing::info!("ready");
+
+    let told = async {
+        wait_for_signal().await;
+        gate.close("stopping");
+    };
+    node.supervisor.run(told, grace).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// One line per service, for `/services`.
+fn services(gate: Gate) -> Arc<dyn Fn() -> String + Send + Sync> {
+    Arc::new(move || {
+        let state = gate.closed_because().unwrap_or_else(|| "Running".to_string());
+        wiring::SERVICES.iter().map(|name| format!("{name} => {state}\n")).collect()
+    })
+}
+
+/// Returns on SIGTERM and on SIGINT.
+async fn wait_for_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; the process stops only by force");
+        return std::future::pending().await;
+    };
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, "stopping");
+}
