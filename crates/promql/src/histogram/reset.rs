@@ -22,8 +22,8 @@ impl FloatHistogram {
         if self.count < previous.count || self.uses_custom_buckets() != previous.uses_custom_buckets() {
             return true;
         }
-        if self.uses_custom_buckets() {
-            return self.custom_reset(previous);
+        if self.uses_custom_buckets() && self.custom_values != previous.custom_values {
+            return self.reset_at_common_bounds(previous);
         }
         if self.schema > previous.schema || self.zero_threshold < previous.zero_threshold {
             return true;
@@ -43,8 +43,8 @@ impl FloatHistogram {
             )
     }
 
-    fn custom_reset(&self, previous: &FloatHistogram) -> bool {
-        // Only at the bounds of both are the counts comparable.
+    /// Counts of different custom buckets are comparable only at the bounds that both have.
+    fn reset_at_common_bounds(&self, previous: &FloatHistogram) -> bool {
         let bounds = intersection(&self.custom_values, &previous.custom_values);
         let totals = |histogram: &FloatHistogram| {
             let mut totals = vec![(0.0, 0.0); bounds.len() + 1];
@@ -67,6 +67,9 @@ impl FloatHistogram {
             let reduced = reduce_compensated(buckets, schema.abs_diff(self.schema));
             let in_zero_bucket =
                 |bucket: &Compensated| exponential_bound(bucket.0, self.schema) <= self.zero_threshold;
+            if self.uses_custom_buckets() {
+                return reduced;
+            }
             reduced.into_iter().skip_while(in_zero_bucket).collect::<Vec<_>>()
         };
         let mut ours = outside_zero(ours, self.schema).into_iter().peekable();

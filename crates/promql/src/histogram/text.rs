@@ -82,9 +82,31 @@ pub fn format_g(v: f64) -> String {
     if let Some(name) = special(v) {
         return name.to_owned();
     }
-    let scientific = format!("{v:e}");
-    let (_, exponent) = split_exponent(&scientific);
-    if (-4..6).contains(&exponent) { format!("{v}") } else { with_go_exponent(&scientific) }
+    let shortest = format!("{v:e}");
+    let (mantissa, exponent) = split_exponent(&shortest);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count().max(1);
+    // Where two decimals of that many digits are equally close, Go takes the even one if it reads back as `v`; Rust
+    // rounds up to the shortest, but to the even one with a precision.
+    let rounded = format!("{v:.*e}", digits - 1);
+    let even = if rounded.parse() == Ok(v) { rounded } else { shortest };
+    if (-4..6).contains(&exponent) { plain(&even) } else { with_go_exponent(&even) }
+}
+
+/// A decimal with an exponent of −4 to 5 without it.
+fn plain(scientific: &str) -> String {
+    let (mantissa, exponent) = split_exponent(scientific);
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let whole = usize::try_from(exponent + 1).unwrap_or(0);
+    if whole == 0 {
+        let zeros = "0".repeat(usize::try_from(-exponent - 1).unwrap_or(0));
+        return format!("{sign}0.{zeros}{digits}");
+    }
+    if digits.len() <= whole {
+        return format!("{sign}{digits:0<whole$}");
+    }
+    let (whole, fraction) = digits.split_at(whole);
+    format!("{sign}{whole}.{fraction}")
 }
 
 /// `v` with `digits` significant digits at most, with an exponent below 10⁻⁴ and where the digits do not reach to
@@ -142,6 +164,10 @@ mod tests {
             (100_000.0, "100000", "1e+05"),
             (0.0001, "0.0001", "0.0001"),
             (0.00001, "1e-05", "1e-05"),
+            (828_342_905_533.406_25, "8.283429055334062e+11", "8.3e+11"),
+            (0.000_000_059_604_644_775_390_625, "5.960464477539063e-08", "6e-08"),
+            (-0.0625, "-0.0625", "-0.062"),
+            (100.5, "100.5", "1e+02"),
             (1.5e-7, "1.5e-07", "1.5e-07"),
             (2.5e300, "2.5e+300", "2.5e+300"),
             (99.9, "99.9", "1e+02"),
