@@ -6,6 +6,7 @@ from pathlib import Path
 import output
 from sessions import spark_with_delta
 
+
 def main():
     options = output.arguments()
     spark = spark_with_delta()
