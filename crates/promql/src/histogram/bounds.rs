@@ -51,7 +51,6 @@ const FINEST: u32 = 8;
 
 /// The 256 bounds of schema 8 within an octave, over 2. All clients and Prometheus use exactly these floats, most of
 /// which are not the closest to the true power, so they are listed and not computed.
-#[expect(clippy::approx_constant, reason = "the bounds are these floats and no other constants")]
 const FRACTIONS: [f64; 256] = [
     0.5,
     0.5013556375251013,

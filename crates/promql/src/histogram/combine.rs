@@ -206,9 +206,9 @@ impl FloatHistogram {
         side: Side,
         other: &FloatHistogram,
         sign: f64,
-        compensation: Option<&mut FloatHistogram>,
+        mut compensation: Option<&mut FloatHistogram>,
     ) {
-        if compensation.is_none() && self.combine_alike(side, other, sign) {
+        if self.combine_alike(side, other, sign, compensation.as_deref_mut()) {
             return;
         }
         let schema = self.schema.min(other.schema);
@@ -220,35 +220,44 @@ impl FloatHistogram {
         if schema < other.schema {
             theirs = spans::reduce_compensated(theirs.into_iter(), other.schema.abs_diff(schema));
         }
-        // What lies in the zero bucket has been counted there.
-        let in_zero_bucket = |bucket: &Compensated| {
-            !self.uses_custom_buckets() && exponential_bound(bucket.0, schema) <= self.zero_threshold
-        };
-        let theirs = theirs.into_iter().skip_while(in_zero_bucket);
+        let theirs = theirs.into_iter().skip_while(|bucket| self.counts_as_zero(bucket.0, schema));
         let merged =
             spans::merge(ours, theirs.map(|(index, count, lost)| (index, sign * count, sign * lost)));
         self.set_side(side, merged, compensation);
     }
 
-    /// Adds the buckets one by one where both have the same, as the samples of one series mostly do. Returns whether
-    /// it could.
-    fn combine_alike(&mut self, side: Side, other: &FloatHistogram, sign: f64) -> bool {
+    /// Whether the bucket `index` of `other` has been counted in the zero bucket.
+    fn counts_as_zero(&self, index: i64, schema: i32) -> bool {
+        !self.uses_custom_buckets() && exponential_bound(index, schema) <= self.zero_threshold
+    }
+
+    /// Adds the buckets one by one where both have the same, as the samples of one series mostly do and often those
+    /// of many. Returns whether it could.
+    fn combine_alike(
+        &mut self,
+        side: Side,
+        other: &FloatHistogram,
+        sign: f64,
+        compensation: Option<&mut FloatHistogram>,
+    ) -> bool {
         let (their_spans, theirs) = other.side(side);
         let (our_spans, ours) = self.side(side);
-        if self.schema != other.schema || our_spans != their_spans || ours.len() != theirs.len() {
-            return false;
-        }
+        let alike = self.schema == other.schema && our_spans == their_spans && ours.len() == theirs.len();
         let first = indexed(our_spans, ours).next();
-        let below = |index| exponential_bound(index, self.schema) <= self.zero_threshold;
-        if !self.uses_custom_buckets() && first.is_some_and(|(index, _)| below(index)) {
+        if !alike || first.is_some_and(|(index, _)| self.counts_as_zero(index, self.schema)) {
             return false;
         }
-        let ours = match side {
-            Side::Positive => &mut self.positive,
-            Side::Negative => &mut self.negative,
+        let Some(c) = compensation else {
+            for (count, theirs) in self.side_mut(side).1.iter_mut().zip(theirs) {
+                *count += sign * theirs;
+            }
+            return true;
         };
-        for (count, theirs) in ours.iter_mut().zip(theirs) {
-            *count += sign * theirs;
+        let lost = c.side_mut(side).1;
+        // A compensation that was not kept beside its sum knows nothing of the buckets beyond its end.
+        lost.resize(theirs.len(), 0.0);
+        for ((count, lost), theirs) in self.side_mut(side).1.iter_mut().zip(lost).zip(theirs) {
+            (*count, *lost) = kahan_add(sign * theirs, *count, *lost);
         }
         true
     }
