@@ -80,7 +80,8 @@ async fn buildinfo(State(_deps): State<Deps>) -> Response {
 /// Lets browsers on other origins ask, as Prometheus does, and answers their preflight requests.
 async fn cross_origin(request: Request<Body>, next: Next) -> Response {
     let preflight = request.method() == Method::OPTIONS;
-    let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response =
+        if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");

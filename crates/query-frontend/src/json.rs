@@ -164,7 +164,8 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QuerySta
             }
             Value::Vector(samples) => {
                 json.key("resultType").string("vector");
-                json.key("result").array(|json| samples.iter().for_each(|sample| vector_sample(json, sample)));
+                json.key("result")
+                    .array(|json| samples.iter().for_each(|sample| vector_sample(json, sample)));
             }
             Value::Matrix(series) => {
                 json.key("resultType").string("matrix");
@@ -250,14 +251,14 @@ fn write_histogram(json: &mut Json, histogram: &Histogram) {
     json.object(|json| {
         json.key("count").value(count);
         json.key("sum").value(histogram.sum);
-        let buckets = promql::histogram::api_buckets(histogram);
+        let buckets = promql::histogram::api::api_buckets(histogram);
         if buckets.is_empty() {
             return;
         }
         json.key("buckets").array(|json| {
-            for (rule, lower, upper, count) in buckets {
+            for bucket in buckets {
                 json.array(|json| {
-                    json.number(rule).value(lower).value(upper).value(count);
+                    json.number(bucket.rule).value(bucket.lower).value(bucket.upper).value(bucket.count);
                 });
             }
         });
@@ -330,7 +331,8 @@ mod tests {
     #[test]
     fn a_vector_is_written_as_grafana_expects_it() {
         let labels = Labels::from_pairs([("__name__", "up"), ("path", "a\"b\n")]);
-        let value = Value::Vector(vec![VectorSample { labels, timestamp: 1500, value: SampleValue::Float(1.0) }]);
+        let value =
+            Value::Vector(vec![VectorSample { labels, timestamp: 1500, value: SampleValue::Float(1.0) }]);
         let mut json = Json::default();
         query_data(&mut json, &value, None);
         assert_eq!(

@@ -2,7 +2,6 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::{Matcher, TimeRange};
-use promql::ast::ExprKind;
 use wire::{LabelsRequest, SelectBudget};
 
 use crate::error::ApiError;
@@ -97,14 +96,11 @@ fn request(params: &Params) -> Result<LabelsRequest, ApiError> {
 }
 
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let expr = promql::parse(text).map_err(|e| ApiError::parameter("match[]", e))?;
-    let ExprKind::Vector(selector) = expr.kind else {
-        return Err(ApiError::parameter("match[]", format!("{text:?} is not a series selector")));
-    };
-    if selector.matchers.iter().all(Matcher::matches_empty) {
+    let matchers = promql::parse_selector(text).map_err(|e| ApiError::parameter("match[]", e))?;
+    if matchers.iter().all(Matcher::matches_empty) {
         return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
     }
-    Ok(selector.matchers)
+    Ok(matchers)
 }
 
 /// Undoes the escaping of names that are not plain (Prometheus: "values encoding escaping", `U__` prefix):

@@ -57,7 +57,12 @@ fn check_range(start: i64, end: i64, step: i64) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn request(params: &Params, start_ms: i64, end_ms: i64, step_ms: Option<i64>) -> Result<QueryRequest, ApiError> {
+fn request(
+    params: &Params,
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: Option<i64>,
+) -> Result<QueryRequest, ApiError> {
     let timeout_ms = params.duration("timeout")?;
     let timeout_ms = timeout_ms.map(|ms| u64::try_from(ms).unwrap_or(0));
     Ok(QueryRequest {

@@ -1,0 +1,227 @@
+//! The HTTP contract, over the real routes and a scripted querier.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{Request, header};
+use http_body_util::BodyExt;
+use limits::LimitsHandle;
+use model::{Labels, MatrixSeries, SampleValue, TenantId, Value, VectorSample};
+use query_frontend::{Deps, routes};
+use runtime::Clock;
+use tower::ServiceExt;
+use wire::{LabelsRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectError};
+
+/// Answers with two series and remembers what it was asked; `fail` and `limit` as queries fail.
+#[derive(Default)]
+struct Scripted {
+    asked: Mutex<Vec<(String, QueryRequest)>>,
+    labels_asked: Mutex<Vec<LabelsRequest>>,
+}
+
+#[async_trait]
+impl Query for Scripted {
+    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        self.asked.lock().unwrap().push((tenant.to_string(), request.clone()));
+        match request.query.as_str() {
+            "nonsense" => return Err(QueryError::Invalid("1:1: parse error: nonsense".to_string())),
+            "limit" => {
+                let limit = SelectError::LimitExceeded { name: "max_series_per_query", limit: 1, used: 2 };
+                return Err(QueryError::Select(limit));
+            }
+            "store" => return Err(QueryError::Select(SelectError::Unavailable("store is away".to_string()))),
+            "slow" => return Err(QueryError::Timeout("expression evaluation")),
+            "panic" => panic!("on purpose"),
+            _ => {}
+        }
+        let labels = |instance: &str| Labels::from_pairs([("__name__", "up"), ("instance", instance)]);
+        let value = match request.step_ms {
+            None => Value::Vector(
+                ["a", "b"]
+                    .map(|instance| VectorSample {
+                        labels: labels(instance),
+                        timestamp: request.start_ms,
+                        value: SampleValue::Float(1.0),
+                    })
+                    .to_vec(),
+            ),
+            Some(step) => Value::Matrix(vec![MatrixSeries {
+                labels: labels("a"),
+                floats: vec![(request.start_ms, 1.0), (request.start_ms + step, f64::NAN)],
+                histograms: Vec::new(),
+            }]),
+        };
+        let warnings = (0..12).map(|i| format!("PromQL warning: number {i} (1:1)")).collect();
+        Ok(QueryResult { value, warnings, infos: Vec::new(), stats: QueryStats::default() })
+    }
+
+    async fn series(&self, _tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
+        self.labels_asked.lock().unwrap().push(request.clone());
+        Ok(vec![Labels::from_pairs([("__name__", "up")]), Labels::from_pairs([("__name__", "down")])])
+    }
+
+    async fn label_names(&self, _: &TenantId, request: &LabelsRequest) -> Result<Vec<String>, QueryError> {
+        self.labels_asked.lock().unwrap().push(request.clone());
+        Ok(vec!["__name__".to_string(), "job".to_string()])
+    }
+
+    async fn label_values(
+        &self,
+        _: &TenantId,
+        name: &str,
+        _: &LabelsRequest,
+    ) -> Result<Vec<String>, QueryError> {
+        Ok(vec![format!("value of {name}")])
+    }
+}
+
+struct Api {
+    querier: Arc<Scripted>,
+    multitenancy: bool,
+}
+
+impl Api {
+    fn new() -> Api {
+        Api { querier: Arc::new(Scripted::default()), multitenancy: false }
+    }
+
+    async fn send(&self, request: Request<Body>) -> (u16, String) {
+        let querier = Arc::clone(&self.querier) as Arc<dyn Query>;
+        let (clock, _) = Clock::manual(1_000_000);
+        let deps = Deps { querier, limits: LimitsHandle::default(), multitenancy: self.multitenancy, clock };
+        let response = routes(deps).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&body).to_string())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn an_instant_query_answers_under_both_prefixes_and_by_both_methods() {
+    let api = Api::new();
+    let (status, body) = api.get("/api/v1/query?query=up&time=1.5&limit=1").await;
+    assert_eq!(status, 200);
+    assert!(body.starts_with(r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","instance":"a"},"value":[1.500,"1"]}]},"warnings":["results truncated due to limit","#), "{body}");
+    let form = Request::post("/prometheus/api/v1/query?time=2")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from("query=up%7Bx%3D%22%C3%A4%22%7D&timeout=5s&lookback_delta=1m"))
+        .unwrap();
+    assert_eq!(api.send(form).await.0, 200);
+    let asked = api.querier.asked.lock().unwrap();
+    assert_eq!((asked[1].1.query.as_str(), asked[1].1.start_ms), ("up{x=\"ä\"}", 2000));
+    assert_eq!((asked[1].1.timeout_ms, asked[1].1.lookback_ms), (Some(5000), Some(60_000)));
+    assert_eq!(asked[1].0, "anonymous");
+}
+
+#[tokio::test]
+async fn a_query_without_a_time_is_about_now() {
+    let api = Api::new();
+    api.get("/api/v1/query?query=up").await;
+    assert_eq!(api.querier.asked.lock().unwrap()[0].1.start_ms, 1_000_000);
+}
+
+#[tokio::test]
+async fn at_most_ten_warnings_are_shown() {
+    let (_, body) = Api::new().get("/api/v1/query_range?query=up&start=0&end=60&step=15").await;
+    assert_eq!(body.matches("PromQL warning").count(), 10);
+    assert!(body.contains(r#""values":[[0,"1"],[15,"NaN"]]"#), "{body}");
+}
+
+#[tokio::test]
+async fn stats_are_shown_when_asked_for() {
+    let api = Api::new();
+    let (_, without) = api.get("/api/v1/query?query=up").await;
+    let (_, with) = api.get("/api/v1/query?query=up&stats=all").await;
+    assert!(!without.contains("totalQueryableSamples") && with.contains("totalQueryableSamples"));
+    assert!(api.querier.asked.lock().unwrap()[1].1.stats_per_step);
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_named() {
+    let cases = [
+        ("/query?query=up&time=yesterday", r#"invalid parameter \"time\""#),
+        ("/query?query=up&limit=-1", r#"invalid parameter \"limit\""#),
+        ("/query?query=up&timeout=x", r#"invalid parameter \"timeout\""#),
+        ("/query?query=nonsense", r#"invalid parameter \"query\": 1:1: parse error: nonsense"#),
+        ("/query_range?query=up&end=1&step=1", r#"invalid parameter \"start\""#),
+        ("/query_range?query=up&start=2&end=1&step=1", "end timestamp must not be before start"),
+        ("/query_range?query=up&start=0&end=1&step=0", "zero or negative"),
+        ("/query_range?query=up&start=0&end=11001&step=1", "11,000 points"),
+        ("/series", "no match[] parameter provided"),
+        ("/series?match[]=%7B%7D", "at least one non-empty matcher"),
+        ("/series?match[]=sum(up)", r#"invalid parameter \"match[]\""#),
+        ("/labels?start=2&end=1", r#"invalid parameter \"end\""#),
+    ];
+    for (path, expected) in cases {
+        let (status, body) = Api::new().get(&format!("/api/v1{path}")).await;
+        assert_eq!(status, 400, "{path}: {body}");
+        assert!(body.starts_with(r#"{"status":"error","errorType":"bad_data""#), "{path}: {body}");
+        assert!(body.contains(expected), "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_says_who_has_to_act() {
+    let cases = [
+        ("limit", 422, "execution", "max_series_per_query"),
+        ("store", 503, "unavailable", "store is away"),
+        ("slow", 503, "timeout", "timed out"),
+    ];
+    for (query, expected, error_type, message) in cases {
+        let (status, body) = Api::new().get(&format!("/api/v1/query?query={query}")).await;
+        assert_eq!(status, expected, "{body}");
+        assert!(body.contains(&format!(r#""errorType":"{error_type}""#)) && body.contains(message), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn label_queries_pass_on_selectors_and_times() {
+    let api = Api::new();
+    let (status, body) =
+        api.get("/api/v1/series?match[]=up&match[]=%7Bjob%3D%22x%22%7D&start=1&end=2&limit=1").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(r#""data":[{"__name__":"up"}],"warnings":["results truncated"#), "{body}");
+    let asked = api.querier.labels_asked.lock().unwrap()[0].clone();
+    assert_eq!((asked.selectors.len(), asked.range.start, asked.range.end), (2, 1000, 2000));
+    let (_, names) = api.get("/api/v1/labels?limit=0").await;
+    assert_eq!(names, r#"{"status":"success","data":["__name__","job"]}"#);
+    let (_, values) = api.get("/api/v1/label/U__a_2e_b/values").await;
+    assert_eq!(values, r#"{"status":"success","data":["value of a.b"]}"#);
+}
+
+#[tokio::test]
+async fn tenants_are_taken_from_the_header() {
+    let mut api = Api::new();
+    api.multitenancy = true;
+    assert_eq!(api.get("/api/v1/query?query=up").await.0, 401);
+    let request = |tenant: &str| {
+        Request::get("/api/v1/query?query=up").header("X-Scope-OrgID", tenant).body(Body::empty()).unwrap()
+    };
+    assert_eq!(api.send(request("team-1")).await.0, 200);
+    assert_eq!(api.send(request("a/b")).await.0, 400);
+    assert_eq!(api.querier.asked.lock().unwrap()[0].0, "team-1");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_on_request_and_preflights_are_answered() {
+    let api = Api::new();
+    let deps = Deps {
+        querier: Arc::clone(&api.querier) as Arc<dyn Query>,
+        limits: LimitsHandle::default(),
+        multitenancy: false,
+        clock: Clock::system(),
+    };
+    let request = Request::get("/api/v1/query_range?query=up&start=0&end=60&step=15")
+        .header(header::ACCEPT_ENCODING, "gzip")
+        .body(Body::empty());
+    let response = routes(deps).oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    let preflight = Request::options("/api/v1/query").body(Body::empty()).unwrap();
+    assert_eq!(api.send(preflight).await.0, 204);
+}
