@@ -1,0 +1,344 @@
+//! Checkpoints of a log: V1, one Parquet file with a row per action that still counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use crate::BucketError;
+use crate::action::{Add, Format, Line, MetaData, Protocol, Remove, TxnAction};
+use crate::snapshot::Snapshot;
+
+/// How long a tombstone stays in checkpoints: as `delta.deletedFileRetentionDuration` says.
+const TOMBSTONE_MS: i64 = 86_400_000;
+
+/// The checkpoint of a snapshot and its number of rows.
+pub(crate) fn encode(snapshot: &Snapshot, now_ms: i64) -> Result<(Vec<u8>, usize), ParquetError> {
+    let lines = lines(snapshot, now_ms);
+    let batch = batch(&lines)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_created_by("firn".to_string())
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
+    writer.write(&batch)?;
+    Ok((writer.into_inner()?, lines.len()))
+}
+
+/// The actions of a checkpoint, ours or another writer's.
+pub(crate) fn decode(path: &str, bytes: Bytes) -> Result<Vec<Line>, BucketError> {
+    let corrupt = |e: ParquetError| BucketError::corrupt(path, e);
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(corrupt)?;
+    let mut lines = Vec::new();
+    for batch in builder.build().map_err(corrupt)? {
+        let batch = batch.map_err(|e| BucketError::corrupt(path, e))?;
+        let is_v2 = ["checkpointMetadata", "sidecar"].iter().any(|name| batch.column_by_name(name).is_some());
+        if is_v2 {
+            return Err(BucketError::Unsupported {
+                path: path.to_string(),
+                feature: "a V2 checkpoint".to_string(),
+            });
+        }
+        for row in 0..batch.num_rows() {
+            lines.push(
+                read_line(&batch, row)
+                    .ok_or_else(|| BucketError::corrupt(path, "an action is incomplete"))?,
+            );
+        }
+    }
+    Ok(lines)
+}
+
+fn lines(snapshot: &Snapshot, now_ms: i64) -> Vec<Line> {
+    let mut lines = vec![
+        Line { protocol: Some(snapshot.protocol.clone()), ..Line::default() },
+        Line { meta_data: Some(snapshot.meta_data.clone()), ..Line::default() },
+    ];
+    for (app_id, (version, last_updated)) in &snapshot.txns {
+        let txn = TxnAction { app_id: app_id.clone(), version: *version, last_updated: *last_updated };
+        lines.push(Line::of_txn(txn));
+    }
+    for file in snapshot.files() {
+        lines.push(Line::of_add(Add { data_change: false, ..file.add.clone() }));
+    }
+    for remove in snapshot.tombstones.values() {
+        let is_recent = remove.deletion_timestamp.is_none_or(|at| at > now_ms - TOMBSTONE_MS);
+        if is_recent {
+            lines.push(Line::of_remove(Remove { data_change: false, ..remove.clone() }));
+        }
+    }
+    lines
+}
+
+fn batch(lines: &[Line]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("txn", txn_column(lines)?),
+        ("add", add_column(lines)?),
+        ("remove", remove_column(lines)?),
+        ("metaData", meta_data_column(lines)?),
+        ("protocol", protocol_column(lines)?),
+    ];
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, array)| array).collect())
+}
+
+/// A struct column that is null where `present` says so.
+fn structure(present: Vec<bool>, children: Vec<(&str, ArrayRef)>) -> Result<ArrayRef, ArrowError> {
+    let fields: Fields =
+        children.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    let arrays = children.into_iter().map(|(_, array)| array).collect();
+    Ok(Arc::new(StructArray::try_new(fields, arrays, Some(present.into()))?))
+}
+
+fn strings<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn longs(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    Arc::new(values.collect::<Int64Array>())
+}
+
+fn integers(values: impl Iterator<Item = Option<i32>>) -> ArrayRef {
+    Arc::new(values.collect::<Int32Array>())
+}
+
+fn booleans(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
+    Arc::new(values.collect::<BooleanArray>())
+}
+
+fn maps<'a, I>(maps: impl Iterator<Item = Option<I>>) -> Result<ArrayRef, ArrowError>
+where
+    I: IntoIterator<Item = (&'a String, Option<&'a String>)>,
+{
+    let names =
+        MapFieldNames { entry: "key_value".to_string(), key: "key".to_string(), value: "value".to_string() };
+    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    for map in maps {
+        let is_some = map.is_some();
+        for (key, value) in map.into_iter().flatten() {
+            builder.keys().append_value(key);
+            builder.values().append_option(value);
+        }
+        builder.append(is_some)?;
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+type OptionalValues = BTreeMap<String, Option<String>>;
+
+fn pairs(map: &OptionalValues) -> impl Iterator<Item = (&String, Option<&String>)> {
+    map.iter().map(|(key, value)| (key, value.as_ref()))
+}
+
+fn txn_column(lines: &[Line]) -> Result<ArrayRef, ArrowError> {
+    let txns = || lines.iter().map(|line| line.txn.as_ref());
+    structure(
+        txns().map(|txn| txn.is_some()).collect(),
+        vec![
+            ("appId", strings(txns().map(|txn| Some(txn?.app_id.as_str())))),
+            ("version", longs(txns().map(|txn| Some(txn?.version)))),
+            ("lastUpdated", longs(txns().map(|txn| txn?.last_updated))),
+        ],
+    )
+}
+
+fn add_column(lines: &[Line]) -> Result<ArrayRef, ArrowError> {
+    let adds = || lines.iter().map(|line| line.add.as_ref());
+    structure(
+        adds().map(|add| add.is_some()).collect(),
+        vec![
+            ("path", strings(adds().map(|add| Some(add?.path.as_str())))),
+            ("partitionValues", maps(adds().map(|add| Some(pairs(&add?.partition_values))))?),
+            ("size", longs(adds().map(|add| Some(add?.size)))),
+            ("modificationTime", longs(adds().map(|add| Some(add?.modification_time)))),
+            ("dataChange", booleans(adds().map(|add| Some(add?.data_change)))),
+            ("stats", strings(adds().map(|add| add?.stats.as_deref()))),
+            ("tags", maps(adds().map(|add| Some(pairs(add?.tags.as_ref()?))))?),
+        ],
+    )
+}
+
+fn remove_column(lines: &[Line]) -> Result<ArrayRef, ArrowError> {
+    let removes = || lines.iter().map(|line| line.remove.as_ref());
+    structure(
+        removes().map(|remove| remove.is_some()).collect(),
+        vec![
+            ("path", strings(removes().map(|remove| Some(remove?.path.as_str())))),
+            ("deletionTimestamp", longs(removes().map(|remove| remove?.deletion_timestamp))),
+            ("dataChange", booleans(removes().map(|remove| Some(remove?.data_change)))),
+            ("extendedFileMetadata", booleans(removes().map(|remove| remove?.extended_file_metadata))),
+            (
+                "partitionValues",
+                maps(removes().map(|remove| Some(pairs(remove?.partition_values.as_ref()?))))?,
+            ),
+            ("size", longs(removes().map(|remove| remove?.size))),
+        ],
+    )
+}
+
+fn meta_data_column(lines: &[Line]) -> Result<ArrayRef, ArrowError> {
+    let all = || lines.iter().map(|line| line.meta_data.as_ref());
+    let present: Vec<bool> = all().map(|meta| meta.is_some()).collect();
+    let options = maps(all().map(|meta| Some(meta?.format.options.iter().map(|(k, v)| (k, Some(v))))))?;
+    let format = structure(
+        present.clone(),
+        vec![
+            ("provider", strings(all().map(|meta| Some(meta?.format.provider.as_str())))),
+            ("options", options),
+        ],
+    )?;
+    let element = Field::new("element", DataType::Utf8, true);
+    let mut partitions = ListBuilder::new(StringBuilder::new()).with_field(element);
+    for meta in all() {
+        partitions.append_option(meta.map(|meta| meta.partition_columns.iter().map(Some)));
+    }
+    structure(
+        present,
+        vec![
+            ("id", strings(all().map(|meta| Some(meta?.id.as_str())))),
+            ("name", strings(all().map(|meta| meta?.name.as_deref()))),
+            ("description", strings(all().map(|meta| meta?.description.as_deref()))),
+            ("format", format),
+            ("schemaString", strings(all().map(|meta| Some(meta?.schema_string.as_str())))),
+            ("partitionColumns", Arc::new(partitions.finish())),
+            ("configuration", maps(all().map(|meta| Some(pairs(&meta?.configuration))))?),
+            ("createdTime", longs(all().map(|meta| meta?.created_time))),
+        ],
+    )
+}
+
+fn protocol_column(lines: &[Line]) -> Result<ArrayRef, ArrowError> {
+    let protocols = || lines.iter().map(|line| line.protocol.as_ref());
+    structure(
+        protocols().map(|protocol| protocol.is_some()).collect(),
+        vec![
+            ("minReaderVersion", integers(protocols().map(|protocol| Some(protocol?.min_reader_version)))),
+            ("minWriterVersion", integers(protocols().map(|protocol| Some(protocol?.min_writer_version)))),
+        ],
+    )
+}
+
+/// The action of a row; `None` when a required field is missing.
+fn read_line(batch: &RecordBatch, row: usize) -> Option<Line> {
+    let mut line = Line::default();
+    if let Some(cell) = Cell::of(batch, "txn", row) {
+        let (app_id, version) = (cell.string("appId")?, cell.long("version")?);
+        line.txn = Some(TxnAction { app_id, version, last_updated: cell.long("lastUpdated") });
+    }
+    if let Some(cell) = Cell::of(batch, "add", row) {
+        line.add = Some(Add {
+            path: cell.string("path")?,
+            partition_values: cell.map("partitionValues").unwrap_or_default(),
+            size: cell.long("size")?,
+            modification_time: cell.long("modificationTime")?,
+            data_change: cell.boolean("dataChange").unwrap_or(false),
+            stats: cell.string("stats"),
+            tags: cell.map("tags"),
+            deletion_vector: cell.marks("deletionVector"),
+        });
+    }
+    if let Some(cell) = Cell::of(batch, "remove", row) {
+        line.remove = Some(Remove {
+            path: cell.string("path")?,
+            deletion_timestamp: cell.long("deletionTimestamp"),
+            data_change: cell.boolean("dataChange").unwrap_or(false),
+            extended_file_metadata: cell.boolean("extendedFileMetadata"),
+            partition_values: cell.map("partitionValues"),
+            size: cell.long("size"),
+            deletion_vector: cell.marks("deletionVector"),
+        });
+    }
+    if let Some(cell) = Cell::of(batch, "metaData", row) {
+        let format = cell.child("format")?;
+        line.meta_data = Some(MetaData {
+            id: cell.string("id")?,
+            name: cell.string("name"),
+            description: cell.string("description"),
+            format: Format { provider: format.string("provider")?, options: BTreeMap::new() },
+            schema_string: cell.string("schemaString")?,
+            partition_columns: cell.strings("partitionColumns").unwrap_or_default(),
+            configuration: cell.map("configuration").unwrap_or_default(),
+            created_time: cell.long("createdTime"),
+        });
+    }
+    if let Some(cell) = Cell::of(batch, "protocol", row) {
+        line.protocol = Some(Protocol {
+            min_reader_version: cell.integer("minReaderVersion")?,
+            min_writer_version: cell.integer("minWriterVersion")?,
+            reader_features: cell.strings("readerFeatures"),
+            writer_features: cell.strings("writerFeatures"),
+        });
+    }
+    Some(line)
+}
+
+/// A struct in a row, whose fields may be missing or of another type.
+struct Cell<'a> {
+    of: &'a StructArray,
+    row: usize,
+}
+
+impl<'a> Cell<'a> {
+    fn of(batch: &'a RecordBatch, name: &str, row: usize) -> Option<Cell<'a>> {
+        let of = batch.column_by_name(name)?.as_struct_opt()?;
+        of.is_valid(row).then_some(Cell { of, row })
+    }
+
+    fn array(&self, name: &str) -> Option<&'a ArrayRef> {
+        self.of.column_by_name(name).filter(|array| array.is_valid(self.row))
+    }
+
+    fn child(&self, name: &str) -> Option<Cell<'a>> {
+        Some(Cell { of: self.array(name)?.as_struct_opt()?, row: self.row })
+    }
+
+    fn string(&self, name: &str) -> Option<String> {
+        Some(self.array(name)?.as_string_opt::<i32>()?.value(self.row).to_string())
+    }
+
+    fn long(&self, name: &str) -> Option<i64> {
+        Some(self.array(name)?.as_primitive_opt::<Int64Type>()?.value(self.row))
+    }
+
+    fn integer(&self, name: &str) -> Option<i32> {
+        Some(self.array(name)?.as_primitive_opt::<Int32Type>()?.value(self.row))
+    }
+
+    fn boolean(&self, name: &str) -> Option<bool> {
+        Some(self.array(name)?.as_boolean_opt()?.value(self.row))
+    }
+
+    /// Something that we only look at to refuse it.
+    fn marks(&self, name: &str) -> Option<serde_json::Value> {
+        self.array(name).map(|_| serde_json::Value::Bool(true))
+    }
+
+    fn strings(&self, name: &str) -> Option<Vec<String>> {
+        let list = self.array(name)?.as_list_opt::<i32>()?.value(self.row);
+        Some(list.as_string_opt::<i32>()?.iter().flatten().map(str::to_string).collect())
+    }
+
+    fn map(&self, name: &str) -> Option<OptionalValues> {
+        let entries = self.array(name)?.as_map_opt()?.value(self.row);
+        let keys = entries.column(0).as_string_opt::<i32>()?;
+        let values = entries.column(1).as_string_opt::<i32>()?;
+        let pairs = keys.iter().zip(values.iter());
+        Some(pairs.filter_map(|(key, value)| Some((key?.to_string(), value.map(str::to_string)))).collect())
+    }
+}

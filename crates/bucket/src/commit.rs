@@ -1,0 +1,208 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use block::BlockSummary;
+use runtime::fault;
+
+use crate::action::{self, Line, Remove, TxnAction};
+use crate::file::metrics_add;
+use crate::snapshot::Snapshot;
+use crate::table::{LogTable, commit_info};
+use crate::{BucketError, NewFile};
+
+/// After so many failures of the store in a row a commit gives up.
+const STORE_FAILURES: u32 = 5;
+
+/// A transaction: the sequence of a cut under the name of its issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Txn {
+    /// `<shard>/<shards>/<issuer>`.
+    pub app_id: String,
+    /// The sequence.
+    pub version: i64,
+}
+
+/// What a commit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operation {
+    /// New samples.
+    #[default]
+    Write,
+    /// The same samples in other files.
+    Optimize,
+    /// Samples go.
+    Delete,
+}
+
+/// One change of a table.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Files that were uploaded, with their size and summary.
+    pub adds: Vec<(NewFile, usize, BlockSummary)>,
+    /// Paths of files that go. All must still be in the table.
+    pub removes: Vec<String>,
+    /// What makes a repetition recognisable.
+    pub txns: Vec<Txn>,
+    /// What it is for.
+    pub operation: Operation,
+}
+
+/// A change that is in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// A version that holds the change.
+    pub version: u64,
+    /// The transactions were there before, by other files: those of this commit are not in the table and can be
+    /// deleted.
+    pub already: bool,
+}
+
+enum Decision {
+    AlreadyThere,
+    Write,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Won,
+    Lost,
+    /// The store failed; the version is still free as far as can be seen.
+    Unknown(BucketError),
+}
+
+impl LogTable {
+    /// Commits a change, or finds that it was committed. Creates the table if need be. After an error the change may
+    /// still be in the table: commit it again, its transactions tell.
+    pub async fn commit(&self, commit: &Commit) -> Result<Committed, BucketError> {
+        let _turn = self.turn.lock().await;
+        let mut snapshot = self.tip_or_created().await?;
+        let lines = self.lines(commit);
+        let bytes = action::render(&lines).map_err(|e| BucketError::corrupt(self.root(), e))?;
+        let mut failures = 0;
+        for attempt in 0..self.shared.config.commit_attempts {
+            if let Decision::AlreadyThere = decide(&snapshot, commit)? {
+                let by_others = commit.adds.iter().any(|(file, ..)| snapshot.file(&file.path).is_none());
+                return Ok(Committed { version: snapshot.version(), already: by_others });
+            }
+            match self.attempt(snapshot.version() + 1, &bytes).await {
+                Attempt::Won => return self.finish(snapshot, lines).await,
+                Attempt::Lost => failures = 0,
+                Attempt::Unknown(e) if failures + 1 >= STORE_FAILURES => return Err(e),
+                Attempt::Unknown(_) => failures += 1,
+            }
+            back_off(attempt.max(failures * 2)).await;
+            // A failure here counts like one of the put; the next attempt looks again.
+            if let Ok(Some(newer)) = self.refresh().await {
+                snapshot = newer;
+            }
+        }
+        Err(BucketError::Contended(self.shared.config.commit_attempts))
+    }
+
+    async fn tip_or_created(&self) -> Result<Arc<Snapshot>, BucketError> {
+        if let Some(known) = self.trusted() {
+            return Ok(known);
+        }
+        match self.refresh().await? {
+            Some(found) => Ok(found),
+            None => {
+                let created = self.create().await?;
+                self.publish(Some(Arc::clone(&created)));
+                Ok(created)
+            }
+        }
+    }
+
+    /// Puts the version if it is free. An error does not mean that it was not put, and "already exists" does not mean
+    /// that another put it: what is there decides.
+    async fn attempt(&self, version: u64, bytes: &[u8]) -> Attempt {
+        let path = self.commit_path(version);
+        fault::point("commit.begin");
+        let outcome = self.shared.put_if_absent(&path, bytes.to_vec()).await;
+        fault::point("commit.put");
+        if let Ok(true) = outcome {
+            return Attempt::Won;
+        }
+        match self.shared.get(&path).await {
+            Ok(Some(there)) if there == bytes => Attempt::Won,
+            Ok(Some(_)) => Attempt::Lost,
+            Ok(None) => Attempt::Unknown(outcome.err().unwrap_or_else(|| BucketError::Unavailable {
+                operation: "put",
+                path: path.to_string(),
+                reason: "the store says that the version exists and does not show it".to_string(),
+            })),
+            Err(e) => Attempt::Unknown(outcome.err().unwrap_or(e)),
+        }
+    }
+
+    async fn finish(&self, mut snapshot: Arc<Snapshot>, lines: Vec<Line>) -> Result<Committed, BucketError> {
+        let version = snapshot.version() + 1;
+        drop(self.take());
+        Arc::make_mut(&mut snapshot).apply(self.commit_path(version).as_ref(), version, lines)?;
+        self.publish(Some(Arc::clone(&snapshot)));
+        fault::point("commit.done");
+        if version.is_multiple_of(self.shared.config.checkpoint_interval) {
+            // The commit stands whatever becomes of its checkpoint; the next one is due soon.
+            if let Err(error) = self.checkpoint(&snapshot).await {
+                tracing::warn!(%error, table = %self.root(), version, "checkpoint failed");
+            }
+        }
+        Ok(Committed { version, already: false })
+    }
+
+    fn lines(&self, commit: &Commit) -> Vec<Line> {
+        let now_ms = self.shared.clock.now_ms();
+        let (name, data_change) = match commit.operation {
+            Operation::Write => ("WRITE", true),
+            Operation::Optimize => ("OPTIMIZE", false),
+            Operation::Delete => ("DELETE", true),
+        };
+        let mut lines = vec![Line { commit_info: Some(commit_info(name, now_ms)), ..Line::default() }];
+        lines.extend(commit.txns.iter().map(|txn| {
+            Line::of_txn(TxnAction {
+                app_id: txn.app_id.clone(),
+                version: txn.version,
+                last_updated: Some(now_ms),
+            })
+        }));
+        lines.extend(commit.removes.iter().map(|path| {
+            Line::of_remove(Remove {
+                path: path.clone(),
+                deletion_timestamp: Some(now_ms),
+                data_change,
+                extended_file_metadata: None,
+                partition_values: None,
+                size: None,
+                deletion_vector: None,
+            })
+        }));
+        lines.extend(commit.adds.iter().map(|(file, size, summary)| {
+            Line::of_add(metrics_add(file, *size, now_ms, data_change, summary))
+        }));
+        lines
+    }
+}
+
+/// Whether the change can and must be written on top of this snapshot.
+fn decide(snapshot: &Snapshot, commit: &Commit) -> Result<Decision, BucketError> {
+    let is_present = |txn: &&Txn| snapshot.txn(&txn.app_id).is_some_and(|version| version >= txn.version);
+    let present: Vec<Txn> = commit.txns.iter().filter(is_present).cloned().collect();
+    if !present.is_empty() && present.len() == commit.txns.len() {
+        return Ok(Decision::AlreadyThere);
+    }
+    if !present.is_empty() {
+        return Err(BucketError::PartlyCommitted { present });
+    }
+    match commit.removes.iter().find(|path| snapshot.file(path).is_none()) {
+        Some(gone) => Err(BucketError::InputGone(gone.clone())),
+        None => Ok(Decision::Write),
+    }
+}
+
+/// The first attempts follow at once, later ones after a random wait that grows to a quarter of a second.
+async fn back_off(attempt: u32) {
+    if attempt > 1 {
+        let longest_ms = 1u64 << attempt.min(8);
+        runtime::sleep(Duration::from_millis(runtime::random_u64() % longest_ms)).await;
+    }
+}

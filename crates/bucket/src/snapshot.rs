@@ -1,0 +1,145 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::BucketError;
+use crate::action::{Line, MetaData, Protocol, Remove};
+use crate::file::{FileEntry, decode_path};
+
+/// A table at a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    version: u64,
+    pub(crate) protocol: Protocol,
+    pub(crate) meta_data: MetaData,
+    files: BTreeMap<String, Arc<FileEntry>>,
+    pub(crate) txns: HashMap<String, (i64, Option<i64>)>,
+    pub(crate) tombstones: BTreeMap<String, Remove>,
+}
+
+impl Snapshot {
+    /// The version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The files, by path.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<FileEntry>> {
+        self.files.values()
+    }
+
+    /// How many files there are.
+    pub fn n_files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The file with this path, if it belongs to the table.
+    pub fn file(&self, path: &str) -> Option<&Arc<FileEntry>> {
+        self.files.get(path)
+    }
+
+    /// The newest version of a transaction's application.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.txns.get(app_id).map(|(version, _)| *version)
+    }
+
+    /// The table after its first commit, or as a checkpoint has it.
+    pub(crate) fn first(path: &str, version: u64, lines: Vec<Line>) -> Result<Snapshot, BucketError> {
+        let mut protocol = None;
+        let mut meta_data = None;
+        let mut rest = Vec::new();
+        for mut line in lines {
+            protocol = line.protocol.take().or(protocol);
+            meta_data = line.meta_data.take().or(meta_data);
+            rest.push(line);
+        }
+        let (Some(protocol), Some(meta_data)) = (protocol, meta_data) else {
+            return Err(BucketError::corrupt(path, "protocol or metaData is missing"));
+        };
+        check_protocol(path, &protocol)?;
+        check_meta_data(path, &meta_data)?;
+        let mut snapshot = Snapshot {
+            version,
+            protocol,
+            meta_data,
+            files: BTreeMap::new(),
+            txns: HashMap::new(),
+            tombstones: BTreeMap::new(),
+        };
+        snapshot.apply(path, version, rest)?;
+        Ok(snapshot)
+    }
+
+    /// Moves on to the version that these lines make. After an error the snapshot is of no use.
+    pub(crate) fn apply(&mut self, path: &str, version: u64, lines: Vec<Line>) -> Result<(), BucketError> {
+        for line in lines {
+            self.apply_line(path, line)?;
+        }
+        self.version = version;
+        Ok(())
+    }
+
+    fn apply_line(&mut self, path: &str, line: Line) -> Result<(), BucketError> {
+        if let Some(protocol) = line.protocol {
+            check_protocol(path, &protocol)?;
+            self.protocol = protocol;
+        }
+        if let Some(meta_data) = line.meta_data {
+            check_meta_data(path, &meta_data)?;
+            self.meta_data = meta_data;
+        }
+        if let Some(txn) = line.txn {
+            self.txns.insert(txn.app_id, (txn.version, txn.last_updated));
+        }
+        if let Some(remove) = line.remove {
+            refuse_deletion_vector(path, remove.deletion_vector.is_some())?;
+            let key = decode_path(&remove.path);
+            self.files.remove(&key);
+            self.tombstones.insert(key, remove);
+        }
+        if let Some(add) = line.add {
+            refuse_deletion_vector(path, add.deletion_vector.is_some())?;
+            if add.path.starts_with('/') || add.path.contains("://") {
+                return Err(unsupported(path, format!("a file outside the table ({})", add.path)));
+            }
+            let entry = FileEntry::of(add);
+            self.tombstones.remove(&entry.path);
+            self.files.insert(entry.path.clone(), Arc::new(entry));
+        }
+        Ok(())
+    }
+}
+
+fn check_protocol(path: &str, protocol: &Protocol) -> Result<(), BucketError> {
+    if protocol.min_reader_version > 1 {
+        return Err(unsupported(path, format!("reader version {}", protocol.min_reader_version)));
+    }
+    if protocol.min_writer_version > 2 {
+        return Err(unsupported(path, format!("writer version {}", protocol.min_writer_version)));
+    }
+    let features = protocol.reader_features.iter().chain(&protocol.writer_features).flatten();
+    match features.into_iter().next() {
+        Some(feature) => Err(unsupported(path, format!("table feature {feature}"))),
+        None => Ok(()),
+    }
+}
+
+fn check_meta_data(path: &str, meta_data: &MetaData) -> Result<(), BucketError> {
+    if meta_data.format.provider != "parquet" {
+        return Err(unsupported(path, format!("file format {}", meta_data.format.provider)));
+    }
+    for (key, harmless) in [("delta.columnMapping.mode", "none"), ("delta.checkpointPolicy", "classic")] {
+        let value = meta_data.configuration.get(key).and_then(Option::as_deref);
+        if let Some(value) = value.filter(|value| *value != harmless) {
+            return Err(unsupported(path, format!("{key} = {value}")));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_deletion_vector(path: &str, present: bool) -> Result<(), BucketError> {
+    if present { Err(unsupported(path, "a deletion vector".to_string())) } else { Ok(()) }
+}
+
+fn unsupported(path: &str, feature: String) -> BucketError {
+    BucketError::Unsupported { path: path.to_string(), feature }
+}

@@ -1,0 +1,386 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use block::{Day, schema};
+use futures::StreamExt as _;
+use model::TenantId;
+use object_store::path::Path;
+use parking_lot::RwLock;
+use runtime::fault;
+use serde::Deserialize;
+use serde_json::json;
+use ulid::Ulid;
+
+use crate::action::{self, Format, Line, MetaData, Protocol};
+use crate::bucket::Shared;
+use crate::snapshot::Snapshot;
+use crate::{BucketError, NewFile, checkpoint};
+
+/// Which table of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Samples.
+    Metrics,
+}
+
+impl Table {
+    /// The table's name and folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Metrics => "metrics",
+        }
+    }
+}
+
+/// A table of a tenant: its log replayed into memory and followed commit by commit.
+#[derive(Debug)]
+pub struct LogTable {
+    pub(crate) shared: Arc<Shared>,
+    table: Table,
+    root: Path,
+    log: Path,
+    /// One replay or commit at a time; commits of one process do not compete.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    state: RwLock<State>,
+    /// The newest version seen plus one, 0 for none: read without a lock.
+    seen: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    snapshot: Option<Arc<Snapshot>>,
+    /// When the log was last read to its end; `None` before the first time.
+    confirmed_ms: Option<i64>,
+}
+
+impl LogTable {
+    pub(crate) fn new(shared: Arc<Shared>, tenant: &TenantId, table: Table) -> LogTable {
+        let root = Path::from_iter([tenant.as_str(), table.name()]);
+        LogTable {
+            shared,
+            table,
+            log: root.clone().join("_delta_log"),
+            root,
+            turn: tokio::sync::Mutex::new(()),
+            state: RwLock::default(),
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// The newest version that this process has seen, without I/O; `None` when it has seen none.
+    pub fn version_seen(&self) -> Option<u64> {
+        self.seen.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// The table as it is now: one request when nothing has changed. `None` when there is no such table.
+    pub async fn snapshot(&self) -> Result<Option<Arc<Snapshot>>, BucketError> {
+        let _turn = self.turn.lock().await;
+        self.refresh().await
+    }
+
+    /// The table at this version or a later one, confirmed within the poll interval. No request where the snapshot in
+    /// memory will do.
+    pub async fn snapshot_at_least(
+        &self,
+        version: Option<u64>,
+    ) -> Result<Option<Arc<Snapshot>>, BucketError> {
+        let wanted = version.map_or(0, |version| version + 1);
+        if let Some(known) = self.confirmed_lately().filter(|known| next_version(known) >= wanted) {
+            return Ok(known);
+        }
+        let found = self.snapshot().await?;
+        if next_version(&found) < wanted {
+            return Err(BucketError::corrupt(&self.log, format!("version {version:?} was seen and is gone")));
+        }
+        Ok(found)
+    }
+
+    /// A name and a number for a file that is about to be written.
+    pub fn new_file(&self, day: Day) -> NewFile {
+        let now_ms = u64::try_from(self.shared.clock.now_ms()).unwrap_or(0);
+        let random = u128::from(runtime::random_u64()) << 64 | u128::from(runtime::random_u64());
+        let id = Ulid::from_parts(now_ms, random);
+        // 48 bits of time and 15 of chance, as many as a positive INT64 has room for.
+        let block = (now_ms & 0xFFFF_FFFF_FFFF) << 15 | u64::try_from(random >> 113).unwrap_or(0);
+        NewFile { path: format!("day={day}/{id}.parquet"), block: block.cast_signed(), day }
+    }
+
+    /// Uploads a file; it belongs to the table once it is committed.
+    pub async fn upload(&self, file: &NewFile, bytes: Vec<u8>) -> Result<(), BucketError> {
+        fault::point("upload.begin");
+        let outcome = self.shared.put(&self.object(&file.path), bytes).await;
+        fault::point("upload.done");
+        outcome
+    }
+
+    /// Where a file of the table lies in the store.
+    pub fn object(&self, path: &str) -> Path {
+        path.split('/').fold(self.root.clone(), |parent, part| parent.join(part))
+    }
+
+    /// The table's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads the log to its end. The caller has the turn.
+    pub(crate) async fn refresh(&self) -> Result<Option<Arc<Snapshot>>, BucketError> {
+        let known = {
+            let state = self.state.read();
+            state.confirmed_ms.filter(|at| !self.is_stale(*at)).and(state.snapshot.clone())
+        };
+        let found = match known {
+            Some(snapshot) => Some(self.catch_up(snapshot).await?),
+            None => self.load().await?,
+        };
+        self.publish(found.clone());
+        Ok(found)
+    }
+
+    /// The snapshot in memory if there is one that is not too old to be trusted. The caller has the turn.
+    pub(crate) fn trusted(&self) -> Option<Arc<Snapshot>> {
+        let state = self.state.read();
+        let confirmed_ms = state.confirmed_ms?;
+        if self.is_stale(confirmed_ms) { None } else { state.snapshot.clone() }
+    }
+
+    pub(crate) fn publish(&self, snapshot: Option<Arc<Snapshot>>) {
+        self.seen.fetch_max(next_version(&snapshot), Ordering::AcqRel);
+        let mut state = self.state.write();
+        state.snapshot = snapshot;
+        state.confirmed_ms = Some(self.shared.clock.now_ms());
+    }
+
+    /// Takes the published snapshot's place, so that it can change without a copy when no reader holds it. A reader
+    /// that comes meanwhile waits for the turn.
+    pub(crate) fn take(&self) -> Option<Arc<Snapshot>> {
+        let mut state = self.state.write();
+        state.confirmed_ms = None;
+        state.snapshot.take()
+    }
+
+    /// Puts version 0, or finds that another did.
+    pub(crate) async fn create(&self) -> Result<Arc<Snapshot>, BucketError> {
+        let lines = self.first_lines()?;
+        let bytes = action::render(&lines).map_err(|e| BucketError::corrupt(&self.log, e))?;
+        self.shared.put_if_absent(&self.commit_path(0), bytes).await?;
+        let found = self.load().await?;
+        found.ok_or_else(|| BucketError::NotFound(self.commit_path(0).to_string()))
+    }
+
+    pub(crate) fn commit_path(&self, version: u64) -> Path {
+        self.log.clone().join(format!("{version:020}.json"))
+    }
+
+    /// Applies the commits after `snapshot`, one request each and one that finds the end.
+    pub(crate) async fn catch_up(&self, mut snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>, BucketError> {
+        loop {
+            let version = snapshot.version() + 1;
+            let path = self.commit_path(version);
+            let Some(bytes) = self.shared.get(&path).await? else { return Ok(snapshot) };
+            let lines = action::parse(path.as_ref(), &bytes)?;
+            drop(self.take());
+            Arc::make_mut(&mut snapshot).apply(path.as_ref(), version, lines)?;
+        }
+    }
+
+    /// Writes a checkpoint of the snapshot and points to it.
+    pub(crate) async fn checkpoint(&self, snapshot: &Arc<Snapshot>) -> Result<(), BucketError> {
+        let version = snapshot.version();
+        let path = self.checkpoint_path(version);
+        let now_ms = self.shared.clock.now_ms();
+        let source = Arc::clone(snapshot);
+        let encoded = runtime::blocking(move || checkpoint::encode(&source, now_ms)).await;
+        let (bytes, n_rows) = match encoded {
+            Ok(Ok(encoded)) => encoded,
+            Ok(Err(e)) => return Err(BucketError::corrupt(path, e)),
+            Err(e) => return Err(BucketError::corrupt(path, e)),
+        };
+        self.shared.put(&path, bytes).await?;
+        fault::point("commit.checkpoint");
+        let pointer = json!({ "version": version, "size": n_rows }).to_string();
+        self.shared.put(&self.pointer_path(), pointer.into_bytes()).await
+    }
+
+    fn confirmed_lately(&self) -> Option<Option<Arc<Snapshot>>> {
+        let state = self.state.read();
+        let age_ms = self.shared.clock.now_ms() - state.confirmed_ms?;
+        let fresh = age_ms <= i64::from(self.shared.config.poll_interval_secs) * 1000;
+        fresh.then(|| state.snapshot.clone())
+    }
+
+    /// After log clean-up a put of an old "next" version would succeed into the hole, so what was not confirmed for
+    /// half the retention is not trusted.
+    fn is_stale(&self, confirmed_ms: i64) -> bool {
+        let half_ms = i64::from(self.shared.config.log_retention_days) * Day::MS / 2;
+        self.shared.clock.now_ms() - confirmed_ms > half_ms
+    }
+
+    async fn load(&self) -> Result<Option<Arc<Snapshot>>, BucketError> {
+        let mut listing = match self.pointer().await? {
+            Some(version) => self.list(version).await?,
+            None => Listing::default(),
+        };
+        if listing.checkpoint.is_none() {
+            listing = self.list(0).await?;
+        }
+        let Some(newest) = listing.newest() else { return Ok(None) };
+        let mut snapshot = match listing.checkpoint {
+            Some(version) => self.read_checkpoint(version).await?,
+            None if listing.has_foreign_checkpoint => {
+                let feature = "a multi-part or V2 checkpoint".to_string();
+                return Err(BucketError::Unsupported { path: self.log.to_string(), feature });
+            }
+            None => self.read_first().await?,
+        };
+        let missing = snapshot.version() + 1..newest + 1;
+        let mut commits = futures::stream::iter(missing)
+            .map(|version| async move { (version, self.read_commit(version).await) })
+            .buffered(8);
+        while let Some((version, lines)) = commits.next().await {
+            snapshot.apply(self.commit_path(version).as_ref(), version, lines?)?;
+        }
+        drop(commits);
+        self.catch_up(Arc::new(snapshot)).await.map(Some)
+    }
+
+    async fn read_first(&self) -> Result<Snapshot, BucketError> {
+        let lines = self.read_commit(0).await?;
+        Snapshot::first(self.commit_path(0).as_ref(), 0, lines)
+    }
+
+    async fn read_commit(&self, version: u64) -> Result<Vec<Line>, BucketError> {
+        let path = self.commit_path(version);
+        let Some(bytes) = self.shared.get(&path).await? else {
+            return Err(BucketError::corrupt(&path, "the commit is missing"));
+        };
+        action::parse(path.as_ref(), &bytes)
+    }
+
+    async fn read_checkpoint(&self, version: u64) -> Result<Snapshot, BucketError> {
+        let path = self.checkpoint_path(version);
+        let Some(bytes) = self.shared.get(&path).await? else {
+            return Err(BucketError::corrupt(&path, "the checkpoint is missing"));
+        };
+        let lines = checkpoint::decode(path.as_ref(), bytes)?;
+        Snapshot::first(path.as_ref(), version, lines)
+    }
+
+    /// The version that `_last_checkpoint` names; one that does not parse names none.
+    async fn pointer(&self) -> Result<Option<u64>, BucketError> {
+        #[derive(Deserialize)]
+        struct Pointer {
+            version: u64,
+        }
+        let bytes = self.shared.get(&self.pointer_path()).await?;
+        Ok(bytes.and_then(|bytes| Some(serde_json::from_slice::<Pointer>(&bytes).ok()?.version)))
+    }
+
+    /// What the log holds from a version on.
+    async fn list(&self, from: u64) -> Result<Listing, BucketError> {
+        let offset = self.log.clone().join(format!("{from:020}"));
+        let mut listing = Listing::default();
+        for path in self.shared.list_after(&self.log, &offset).await? {
+            listing.add(path.filename().unwrap_or_default());
+        }
+        Ok(listing)
+    }
+
+    fn checkpoint_path(&self, version: u64) -> Path {
+        self.log.clone().join(format!("{version:020}.checkpoint.parquet"))
+    }
+
+    fn pointer_path(&self) -> Path {
+        self.log.clone().join("_last_checkpoint")
+    }
+
+    fn first_lines(&self) -> Result<Vec<Line>, BucketError> {
+        let now_ms = self.shared.clock.now_ms();
+        let fields: Vec<String> = schema::delta_columns()
+            .iter()
+            .map(|(name, kind)| {
+                format!(r#"{{"name":"{name}","type":{kind},"nullable":true,"metadata":{{}}}}"#)
+            })
+            .collect();
+        let days = self.shared.config.log_retention_days;
+        let configuration = [
+            ("delta.dataSkippingStatsColumns", schema::STATS_COLUMNS.join(",")),
+            ("delta.checkpointInterval", self.shared.config.checkpoint_interval.to_string()),
+            ("delta.logRetentionDuration", format!("interval {days} days")),
+            ("delta.deletedFileRetentionDuration", "interval 1 days".to_string()),
+        ];
+        let meta_data = MetaData {
+            id: random_uuid(),
+            name: Some(self.table.name().to_string()),
+            description: None,
+            format: Format { provider: "parquet".to_string(), options: Default::default() },
+            schema_string: format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(",")),
+            partition_columns: vec!["day".to_string()],
+            configuration: configuration.map(|(key, value)| (key.to_string(), Some(value))).into(),
+            created_time: Some(now_ms),
+        };
+        let protocol = Protocol {
+            min_reader_version: 1,
+            min_writer_version: 2,
+            reader_features: None,
+            writer_features: None,
+        };
+        Ok(vec![
+            Line { commit_info: Some(commit_info("CREATE TABLE", now_ms)), ..Line::default() },
+            Line { protocol: Some(protocol), ..Line::default() },
+            Line { meta_data: Some(meta_data), ..Line::default() },
+        ])
+    }
+}
+
+/// Who committed what, and a number that tells this commit from every other.
+pub(crate) fn commit_info(operation: &str, now_ms: i64) -> serde_json::Value {
+    json!({
+        "timestamp": now_ms,
+        "operation": operation,
+        "engineInfo": concat!("firn/", env!("CARGO_PKG_VERSION")),
+        "firnCommit": random_uuid(),
+    })
+}
+
+/// The newest files of a log by kind.
+#[derive(Debug, Default)]
+struct Listing {
+    newest_commit: Option<u64>,
+    checkpoint: Option<u64>,
+    has_foreign_checkpoint: bool,
+}
+
+impl Listing {
+    fn add(&mut self, name: &str) {
+        let Some((digits, rest)) = name.split_once('.') else { return };
+        let is_version = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(version) = digits.parse().ok().filter(|_| is_version) else { return };
+        match rest {
+            "json" => self.newest_commit = self.newest_commit.max(Some(version)),
+            "checkpoint.parquet" => self.checkpoint = self.checkpoint.max(Some(version)),
+            other => self.has_foreign_checkpoint |= other.starts_with("checkpoint."),
+        }
+    }
+
+    fn newest(&self) -> Option<u64> {
+        self.newest_commit.max(self.checkpoint)
+    }
+}
+
+fn next_version(snapshot: &Option<Arc<Snapshot>>) -> u64 {
+    snapshot.as_ref().map_or(0, |snapshot| snapshot.version() + 1)
+}
+
+/// A random UUID (version 4), the form in which Delta names tables.
+fn random_uuid() -> String {
+    let (a, b) = (runtime::random_u64(), runtime::random_u64());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xFFFF,
+        a & 0xFFF,
+        b >> 48 & 0x3FFF | 0x8000,
+        b & 0xFFFF_FFFF_FFFF,
+    )
+}
