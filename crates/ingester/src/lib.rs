@@ -1,1 +1,3 @@
 //! ingester
+
+pub mod head;

@@ -1,0 +1,2 @@
+//! The head, stage by stage.
+fn main() {}

@@ -1,0 +1,215 @@
+//! A generation that is being cut: it does not change any more and can be read without the shard's lock.
+
+use std::cmp::Ordering;
+use std::sync::OnceLock;
+
+use model::{Labels, SeriesData, TimeRange, runs};
+
+use super::arena::{Chunks, Place};
+use super::generation::Generation;
+use super::histograms::HistogramLog;
+use super::read::{Collected, Timeline};
+
+/// A window's generation, frozen for the cut with this sequence number.
+#[derive(Debug)]
+pub struct Frozen {
+    seq: u64,
+    generation: Generation,
+    chunks: Chunks,
+    /// By ref.
+    series: Vec<FrozenSeries>,
+    /// Where the floats of the series lie, series after series.
+    cells: Vec<Cells>,
+    order: OnceLock<Vec<u32>>,
+    timelines: Vec<OnceLock<Timeline>>,
+    newest: OnceLock<Vec<Newest>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FrozenSeries {
+    series_ref: u32,
+    run: Place,
+    /// Its first entry in `cells`; the next series' first is the end.
+    first_cells: u32,
+}
+
+/// A slot in the rows of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cells {
+    pub series_ref: u32,
+    pub rows: u32,
+    pub slot: u32,
+}
+
+/// The newest sample of a series.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Newest {
+    pub series_ref: u32,
+    pub ts: i64,
+    pub bits: u64,
+}
+
+impl Frozen {
+    /// Takes a generation whose rows are all closed. `cells` are all slots with samples; `run_of` knows labels.
+    pub(super) fn new(
+        seq: u64,
+        generation: Generation,
+        chunks: Chunks,
+        mut cells: Vec<Cells>,
+        run_of: impl Fn(u32) -> Option<Place>,
+    ) -> Frozen {
+        cells.sort_unstable_by_key(|cells| (cells.series_ref, cells.rows));
+        let mut refs: Vec<u32> = cells.iter().map(|cells| cells.series_ref).collect();
+        refs.extend(generation.histograms.keys());
+        refs.sort_unstable();
+        refs.dedup();
+        let mut series = Vec::with_capacity(refs.len());
+        let mut first_cells = 0;
+        for series_ref in refs {
+            while cells.get(first_cells).is_some_and(|cells| cells.series_ref < series_ref) {
+                first_cells += 1;
+            }
+            if let Some(run) = run_of(series_ref) {
+                series.push(FrozenSeries { series_ref, run, first_cells: first_cells as u32 });
+            }
+        }
+        let timelines = generation.rows.iter().map(|_| OnceLock::new()).collect();
+        Frozen {
+            seq,
+            generation,
+            chunks,
+            series,
+            cells,
+            order: OnceLock::new(),
+            timelines,
+            newest: OnceLock::new(),
+        }
+    }
+
+    /// The sequence number of the cut.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// First millisecond of the window.
+    pub fn window_start(&self) -> i64 {
+        self.generation.start
+    }
+
+    /// Series with samples.
+    pub fn n_series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Float and histogram samples.
+    pub fn n_samples(&self) -> usize {
+        self.generation.n_samples
+    }
+
+    /// Newest timestamp.
+    pub fn newest(&self) -> i64 {
+        self.generation.newest
+    }
+
+    /// The series in the order of their labels, each decoded when it is asked for. The series of one group share
+    /// their timeline by pointer; cells are empty where a series missed a scrape.
+    pub fn series(&self) -> impl Iterator<Item = SeriesData> + '_ {
+        let mut buffer = Vec::new();
+        self.order().iter().map(move |at| self.decode(*at as usize, &mut buffer))
+    }
+
+    /// Does now, without any lock, what [`super::ShardHead::drop_frozen`] needs.
+    pub fn prepare_drop(&self) {
+        self.newest_of_each();
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.generation.bytes()
+            + size_of::<FrozenSeries>() * self.series.capacity()
+            + size_of::<Cells>() * self.cells.capacity()
+            + size_of::<OnceLock<Timeline>>() * self.timelines.capacity()
+            + self.order.get().map_or(0, |order| 4 * order.capacity())
+            + self.newest.get().map_or(0, |newest| size_of::<Newest>() * newest.capacity())
+    }
+
+    /// The samples themselves.
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Where the floats of a series lie.
+    pub(super) fn cells_of(&self, series_ref: u32) -> &[Cells] {
+        match self.series.binary_search_by_key(&series_ref, |series| series.series_ref) {
+            Ok(at) => self.cells_at(at),
+            Err(_) => &[],
+        }
+    }
+
+    /// The bits of a float stored for the series at `ts`.
+    pub(super) fn stored_float(&self, series_ref: u32, ts: i64) -> Option<u64> {
+        let stored =
+            |cells: &Cells| self.generation.rows[cells.rows as usize].stored(cells.slot as usize, ts);
+        self.cells_of(series_ref).iter().find_map(stored).map(f64::to_bits)
+    }
+
+    /// The refs of the series.
+    pub(super) fn refs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.series.iter().map(|series| series.series_ref)
+    }
+
+    /// The newest sample of each series.
+    pub(super) fn newest_of_each(&self) -> &[Newest] {
+        self.newest.get_or_init(|| (0..self.series.len()).filter_map(|at| self.newest_at(at)).collect())
+    }
+
+    fn newest_at(&self, at: usize) -> Option<Newest> {
+        let series_ref = self.series[at].series_ref;
+        let floats = self.cells_at(at).iter().filter_map(|cells| {
+            let (ts, value) = self.generation.rows[cells.rows as usize].newest(cells.slot as usize)?;
+            Some((ts, value.to_bits()))
+        });
+        let histogram = self.generation.histograms.get(&series_ref).and_then(HistogramLog::newest);
+        let (ts, bits) = floats.chain(histogram).max_by_key(|(ts, _)| *ts)?;
+        Some(Newest { series_ref, ts, bits })
+    }
+
+    fn cells_at(&self, at: usize) -> &[Cells] {
+        let end = self.series.get(at + 1).map_or(self.cells.len(), |next| next.first_cells as usize);
+        &self.cells[self.series[at].first_cells as usize..end]
+    }
+
+    fn order(&self) -> &[u32] {
+        self.order.get_or_init(|| {
+            let mut order: Vec<u32> = (0..self.series.len() as u32).collect();
+            let run = |at: u32| self.chunks.get(self.series[at as usize].run);
+            order.sort_unstable_by(|a, b| compare_runs(run(*a), run(*b)));
+            order
+        })
+    }
+
+    fn decode(&self, at: usize, buffer: &mut Vec<f64>) -> SeriesData {
+        let series = self.series[at];
+        // Runs were checked when they were decoded; what is not canonical would be shown without labels.
+        let labels = Labels::from_run(self.chunks.get(series.run)).unwrap_or_else(|_| Labels::empty());
+        let mut collected = Collected::new();
+        let mut columns = Vec::with_capacity(1);
+        for cells in self.cells_at(at) {
+            let rows = &self.generation.rows[cells.rows as usize];
+            let timeline =
+                self.timelines[cells.rows as usize].get_or_init(|| Timeline::new(rows, TimeRange::ALL));
+            columns.extend(timeline.column(rows, cells.slot as usize, buffer));
+        }
+        collected.add(columns, self.generation.starts.get(&series.series_ref));
+        if let Some(log) = self.generation.histograms.get(&series.series_ref) {
+            collected.add_histograms(log.points(TimeRange::ALL));
+        }
+        let data = collected.into_series(labels);
+        // A series that changed its group has two columns; whoever cuts wants one.
+        if data.floats.len() > 1 { data.merged() } else { data }
+    }
+}
+
+fn compare_runs(a: &[u8], b: &[u8]) -> Ordering {
+    runs(a).cmp(runs(b))
+}

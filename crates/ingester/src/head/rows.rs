@@ -1,0 +1,478 @@
+//! The samples of one group in one window: rows that are still open, and blocks of closed rows.
+
+use model::{EMPTY, TimeRange};
+
+use super::{MALLOC, column};
+
+/// Rows that a group of some size collects before it compresses them.
+const ROWS_PER_BLOCK: usize = 16;
+
+/// A group with fewer series than this takes more rows per block, or the blocks' own bytes outweigh the samples.
+const SMALL_GROUP: usize = 8;
+
+/// The timestamps and values of one group in one window.
+///
+/// A row is a timestamp with one cell per slot. At most one open row has a given timestamp, but a timestamp that
+/// was closed may be opened again for other series: a series' sample at a timestamp is in one place only.
+#[derive(Debug)]
+pub(super) struct GroupRows {
+    /// The group.
+    pub group: u32,
+    /// Timestamps of the open rows, in the order of arrival.
+    times: Vec<i64>,
+    /// Open rows one after the other, `stride` cells each.
+    cells: Vec<f64>,
+    stride: usize,
+    /// Cells of the open rows that hold a sample.
+    n_filled: usize,
+    blocks: Vec<Block>,
+    /// No closed row is newer.
+    max_closed: i64,
+}
+
+/// Closed rows, compressed. One allocation: the timestamps, the offsets of the columns, the columns.
+#[derive(Debug)]
+pub(super) struct Block {
+    min_time: i64,
+    max_time: i64,
+    data: Box<[u8]>,
+    n_slots: u32,
+    times_len: u16,
+    n_rows: u8,
+    /// Whether offsets take four bytes instead of two.
+    wide: bool,
+}
+
+/// Buffers for closing rows, shared by all groups of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    columns: Vec<u8>,
+    offsets: Vec<u32>,
+    data: Vec<u8>,
+}
+
+impl GroupRows {
+    /// No rows yet.
+    pub(super) fn new(group: u32) -> GroupRows {
+        GroupRows {
+            group,
+            times: Vec::new(),
+            cells: Vec::new(),
+            stride: 0,
+            n_filled: 0,
+            blocks: Vec::new(),
+            max_closed: i64::MIN,
+        }
+    }
+
+    /// The open row with this timestamp.
+    pub(super) fn find(&self, ts: i64) -> Option<usize> {
+        self.times.iter().rposition(|t| *t == ts)
+    }
+
+    /// Whether a closed row may have this timestamp.
+    pub(super) fn may_be_closed(&self, ts: i64) -> bool {
+        ts <= self.max_closed
+    }
+
+    /// Whether the next row must wait until the open ones are closed.
+    pub(super) fn is_full(&self) -> bool {
+        let limit = if self.stride < SMALL_GROUP { column::MAX_ROWS } else { ROWS_PER_BLOCK };
+        self.times.len() >= limit
+    }
+
+    /// Open rows.
+    pub(super) fn n_open(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Cells of the open rows that hold a sample.
+    pub(super) fn n_filled(&self) -> usize {
+        self.n_filled
+    }
+
+    /// Closed rows, in the order of closing.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Timestamps of the open rows, in no order.
+    pub(super) fn open_times(&self) -> &[i64] {
+        &self.times
+    }
+
+    /// A cell of an open row; a slot that joined later is empty.
+    pub(super) fn cell(&self, row: usize, slot: usize) -> f64 {
+        if slot < self.stride { self.cells[row * self.stride + slot] } else { f64::from_bits(EMPTY) }
+    }
+
+    /// Writes a cell of an open row. The slot must have been announced to [`GroupRows::open`] or
+    /// [`GroupRows::widen`].
+    pub(super) fn set(&mut self, row: usize, slot: usize, value: f64) {
+        self.cells[row * self.stride + slot] = value;
+        self.n_filled += 1;
+    }
+
+    /// The number of slots for which there are cells.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Opens a row and returns its place.
+    pub(super) fn open(&mut self, ts: i64, n_slots: usize) -> usize {
+        if n_slots > self.stride {
+            self.widen(n_slots);
+        }
+        let row = self.times.len();
+        let needed = (row + 1) * self.stride;
+        if needed > self.cells.capacity() {
+            // Doubling by rows: a series just born costs one cell, not sixteen.
+            let rows = (2 * row).max(1);
+            self.cells.reserve_exact(rows * self.stride - self.cells.len());
+        }
+        if self.times.len() == self.times.capacity() {
+            self.times.reserve_exact(self.times.len().max(1));
+        }
+        self.cells.resize(needed, f64::from_bits(EMPTY));
+        self.times.push(ts);
+        row
+    }
+
+    /// Makes place for more slots in the open rows.
+    pub(super) fn widen(&mut self, n_slots: usize) {
+        // Groups are born whole, so the first width is exact; a group that grows will grow again.
+        let stride = if self.stride == 0 { n_slots } else { n_slots + n_slots / 8 };
+        let rows = self.times.len();
+        if rows == 0 {
+            self.cells = Vec::new();
+            self.stride = stride;
+            return;
+        }
+        let mut cells = Vec::with_capacity(rows.next_power_of_two() * stride);
+        for row in 0..rows {
+            cells.extend_from_slice(&self.cells[row * self.stride..(row + 1) * self.stride]);
+            cells.resize((row + 1) * stride, f64::from_bits(EMPTY));
+        }
+        self.cells = cells;
+        self.stride = stride;
+    }
+
+    /// Compresses the open rows into a block.
+    pub(super) fn close(&mut self, encoder: &mut Encoder) {
+        if self.times.is_empty() {
+            return;
+        }
+        let block = encoder.encode(self);
+        self.max_closed = self.max_closed.max(block.max_time);
+        if self.blocks.len() == self.blocks.capacity() {
+            self.blocks.reserve_exact(self.blocks.len().clamp(1, 8));
+        }
+        self.blocks.push(block);
+        self.clear_open();
+    }
+
+    /// Forgets the open rows and keeps their memory.
+    pub(super) fn clear_open(&mut self) {
+        self.times.clear();
+        self.cells.clear();
+        self.n_filled = 0;
+    }
+
+    /// Gives the memory of the open rows back; there must be none.
+    pub(super) fn release(&mut self) {
+        if self.times.is_empty() {
+            self.times = Vec::new();
+            self.cells = Vec::new();
+            self.stride = 0;
+            self.blocks.shrink_to_fit();
+        }
+    }
+
+    /// The value stored for the slot at `ts`, in an open or a closed row.
+    pub(super) fn stored(&self, slot: usize, ts: i64) -> Option<f64> {
+        if let Some(row) = self.find(ts) {
+            let cell = self.cell(row, slot);
+            if !model::is_empty_cell(cell) {
+                return Some(cell);
+            }
+        }
+        if !self.may_be_closed(ts) {
+            return None;
+        }
+        self.blocks.iter().find_map(|block| block.stored(slot, ts))
+    }
+
+    /// Whether the slot has a sample, up to the granularity of a block, in the range.
+    pub(super) fn has_samples(&self, slot: usize, range: TimeRange) -> bool {
+        let closed = self.blocks.iter().any(|block| block.overlaps(range) && block.has(slot));
+        closed
+            || (0..self.times.len())
+                .any(|row| range.contains(self.times[row]) && !model::is_empty_cell(self.cell(row, slot)))
+    }
+
+    /// Calls `found` for every slot with a sample.
+    pub(super) fn for_each_slot(&self, mut found: impl FnMut(usize)) {
+        let n_slots = self.blocks.iter().map(|block| block.n_slots as usize).max().unwrap_or(0);
+        for slot in 0..n_slots.max(self.stride) {
+            if self.has_samples(slot, TimeRange::ALL) {
+                found(slot);
+            }
+        }
+    }
+
+    /// The newest sample of a slot.
+    pub(super) fn newest(&self, slot: usize) -> Option<(i64, f64)> {
+        let mut newest: Option<(i64, f64)> = None;
+        for row in 0..self.times.len() {
+            let cell = self.cell(row, slot);
+            let is_newer = newest.is_none_or(|(ts, _)| ts < self.times[row]);
+            if is_newer && !model::is_empty_cell(cell) {
+                newest = Some((self.times[row], cell));
+            }
+        }
+        for block in self.blocks.iter().rev() {
+            let may_be_newer = newest.is_none_or(|(ts, _)| ts < block.max_time);
+            if let Some(last) = may_be_newer.then(|| block.newest(slot)).flatten() {
+                newest = Some(newest.filter(|(ts, _)| *ts >= last.0).unwrap_or(last));
+            }
+        }
+        newest
+    }
+
+    /// Bytes of memory.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(|block| block.data.len() + MALLOC).sum();
+        size_of::<GroupRows>()
+            + 8 * (self.times.capacity() + self.cells.capacity())
+            + size_of::<Block>() * self.blocks.capacity()
+            + blocks
+    }
+
+    /// Bytes of memory that change with a row: what [`GroupRows::bytes`] says without walking the blocks.
+    pub(super) fn open_bytes(&self) -> usize {
+        size_of::<GroupRows>()
+            + 8 * (self.times.capacity() + self.cells.capacity())
+            + size_of::<Block>() * self.blocks.capacity()
+    }
+
+    /// Bytes of memory of the newest block's content.
+    pub(super) fn last_block_bytes(&self) -> usize {
+        self.blocks.last().map_or(0, |block| block.data.len() + MALLOC)
+    }
+}
+
+impl Block {
+    /// Rows.
+    pub(super) fn n_rows(&self) -> usize {
+        usize::from(self.n_rows)
+    }
+
+    /// Whether a row may lie in the range.
+    pub(super) fn overlaps(&self, range: TimeRange) -> bool {
+        range.overlaps(&TimeRange::new(self.min_time, self.max_time))
+    }
+
+    /// Appends the timestamps, ascending.
+    pub(super) fn times(&self, out: &mut Vec<i64>) {
+        let start = out.len();
+        out.resize(start + self.n_rows(), 0);
+        column::decode_times(&self.data, &mut out[start..]);
+    }
+
+    /// Whether the slot has a sample.
+    pub(super) fn has(&self, slot: usize) -> bool {
+        self.column(slot).is_some()
+    }
+
+    /// Appends the slot's cells.
+    pub(super) fn cells(&self, slot: usize, out: &mut Vec<f64>) {
+        match self.column(slot) {
+            Some(bytes) => column::decode(bytes, self.n_rows(), out),
+            None => out.resize(out.len() + self.n_rows(), f64::from_bits(EMPTY)),
+        }
+    }
+
+    fn stored(&self, slot: usize, ts: i64) -> Option<f64> {
+        if ts < self.min_time || ts > self.max_time {
+            return None;
+        }
+        let bytes = self.column(slot)?;
+        let mut times = [0; column::MAX_ROWS];
+        let times = &mut times[..self.n_rows()];
+        column::decode_times(&self.data, times);
+        let row = times.binary_search(&ts).ok()?;
+        let mut cells = Vec::with_capacity(self.n_rows());
+        column::decode(bytes, self.n_rows(), &mut cells);
+        Some(cells[row]).filter(|cell| !model::is_empty_cell(*cell))
+    }
+
+    fn newest(&self, slot: usize) -> Option<(i64, f64)> {
+        let bytes = self.column(slot)?;
+        let mut cells = Vec::with_capacity(self.n_rows());
+        column::decode(bytes, self.n_rows(), &mut cells);
+        let row = cells.iter().rposition(|cell| !model::is_empty_cell(*cell))?;
+        if row + 1 == self.n_rows() {
+            return Some((self.max_time, cells[row]));
+        }
+        let mut times = [0; column::MAX_ROWS];
+        column::decode_times(&self.data, &mut times[..self.n_rows()]);
+        Some((times[row], cells[row]))
+    }
+
+    /// The bytes from the slot's column on; `None` when all of its cells are empty.
+    fn column(&self, slot: usize) -> Option<&[u8]> {
+        if slot >= self.n_slots as usize {
+            return None;
+        }
+        let table = usize::from(self.times_len);
+        let n_offsets = self.n_slots as usize + 1;
+        let (from, to, len) = if self.wide {
+            let at = |i: usize| {
+                let p = table + 4 * i;
+                u32::from_le_bytes([self.data[p], self.data[p + 1], self.data[p + 2], self.data[p + 3]])
+                    as usize
+            };
+            (at(slot), at(slot + 1), 4 * n_offsets)
+        } else {
+            let at = |i: usize| {
+                let p = table + 2 * i;
+                usize::from(u16::from_le_bytes([self.data[p], self.data[p + 1]]))
+            };
+            (at(slot), at(slot + 1), 2 * n_offsets)
+        };
+        (from < to).then(|| &self.data[table + len + from..])
+    }
+}
+
+impl Encoder {
+    /// Bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.columns.capacity() + self.data.capacity() + 4 * self.offsets.capacity()
+    }
+
+    fn encode(&mut self, rows: &GroupRows) -> Block {
+        let n_rows = rows.times.len();
+        let mut order = [0usize; column::MAX_ROWS];
+        let order = &mut order[..n_rows];
+        order.iter_mut().enumerate().for_each(|(i, row)| *row = i);
+        order.sort_by_key(|row| rows.times[*row]);
+        let mut times = [0; column::MAX_ROWS];
+        for (time, row) in times.iter_mut().zip(&*order) {
+            *time = rows.times[*row];
+        }
+        let times = &times[..n_rows];
+
+        self.encode_columns(rows, order);
+        // Slots that never got a sample in these rows need no offset when they are the last ones.
+        let last_len = self.columns.len() as u32;
+        while self.offsets.len() > 1 && self.offsets[self.offsets.len() - 2] == last_len {
+            self.offsets.pop();
+        }
+        let wide = self.columns.len() > usize::from(u16::MAX);
+        self.data.clear();
+        column::encode_times(times, &mut self.data);
+        let times_len = self.data.len() as u16;
+        for offset in &self.offsets {
+            if wide {
+                self.data.extend_from_slice(&offset.to_le_bytes());
+            } else {
+                self.data.extend_from_slice(&(*offset as u16).to_le_bytes());
+            }
+        }
+        self.data.extend_from_slice(&self.columns);
+        self.data.extend_from_slice(&[0; column::PADDING]);
+        Block {
+            min_time: times[0],
+            max_time: times[n_rows - 1],
+            n_slots: self.offsets.len() as u32 - 1,
+            n_rows: n_rows as u8,
+            times_len,
+            wide,
+            data: self.data.as_slice().into(),
+        }
+    }
+
+    /// Columns eight slots at a time, so that each cache line of a row is read once.
+    fn encode_columns(&mut self, rows: &GroupRows, order: &[usize]) {
+        self.columns.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        let n_rows = order.len();
+        let mut tile = [[0.0; column::MAX_ROWS]; 8];
+        for first in (0..rows.stride).step_by(8) {
+            let n = (rows.stride - first).min(8);
+            for (i, row) in order.iter().enumerate() {
+                let from = row * rows.stride + first;
+                for (lane, cell) in tile.iter_mut().zip(&rows.cells[from..from + n]) {
+                    lane[i] = *cell;
+                }
+            }
+            for (k, lane) in tile[..n].iter().enumerate() {
+                let before = rows.blocks.last().and_then(|block| block.column(first + k));
+                column::encode(&lane[..n_rows], before.map_or(0, column::hint), &mut self.columns);
+                self.offsets.push(self.columns.len() as u32);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(n_slots: usize, rows: &[i64], value: impl Fn(usize, i64) -> f64) -> GroupRows {
+        let mut group = GroupRows::new(0);
+        for ts in rows {
+            let row = group.open(*ts, n_slots);
+            (0..n_slots).for_each(|slot| group.set(row, slot, value(slot, *ts)));
+        }
+        group
+    }
+
+    #[test]
+    fn rows_that_arrived_out_of_order_are_closed_in_order() {
+        let mut rows = group(9, &[30, 10, 20], |slot, ts| slot as f64 + ts as f64);
+        rows.close(&mut Encoder::default());
+        let mut times = Vec::new();
+        rows.blocks()[0].times(&mut times);
+        assert_eq!(times, [10, 20, 30]);
+        let mut cells = Vec::new();
+        rows.blocks()[0].cells(8, &mut cells);
+        assert_eq!(cells, [18.0, 28.0, 38.0]);
+        assert_eq!(rows.newest(8), Some((30, 38.0)));
+        assert_eq!(rows.stored(8, 20), Some(28.0));
+        assert_eq!(rows.stored(8, 21), None);
+        assert_eq!(rows.stored(9, 20), None);
+    }
+
+    #[test]
+    fn a_block_too_large_for_short_offsets_takes_long_ones() {
+        let noise = |slot: usize, ts: i64| {
+            f64::from_bits((slot as u64 * 7919 + ts as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 2)
+        };
+        let times: Vec<i64> = (0..16).collect();
+        let mut rows = group(1000, &times, noise);
+        rows.close(&mut Encoder::default());
+        assert!(rows.blocks()[0].wide);
+        for slot in [0, 499, 999] {
+            let mut cells = Vec::new();
+            rows.blocks()[0].cells(slot, &mut cells);
+            let wanted: Vec<f64> = times.iter().map(|ts| noise(slot, *ts)).collect();
+            assert_eq!(cells, wanted);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_joins_later_has_empty_cells_before() {
+        let mut rows = group(2, &[1, 2], |_, _| 1.0);
+        let row = rows.open(3, 20);
+        rows.set(row, 19, 5.0);
+        assert!(model::is_empty_cell(rows.cell(0, 19)));
+        assert_eq!(rows.cell(1, 1), 1.0);
+        rows.close(&mut Encoder::default());
+        assert_eq!(rows.stored(19, 3), Some(5.0));
+        assert_eq!(rows.stored(19, 2), None);
+        assert_eq!(rows.stored(0, 2), Some(1.0));
+    }
+}

@@ -1,0 +1,192 @@
+//! Reading the head: series with samples, and labels.
+
+use hashbrown::HashMap;
+use model::{FloatColumn, Labels, Matcher, SeriesData, TimeRange};
+use wire::{SelectBudget, SelectError};
+
+use super::ShardHead;
+use super::generation::Generation;
+use super::read::{Collected, Timeline};
+use super::series::HAS_HISTOGRAMS;
+
+/// Timelines of one select, by generation and place of the rows: made once per group.
+type Timelines = HashMap<(usize, usize), Timeline>;
+
+impl ShardHead {
+    /// The series that match with their samples in the range, sorted by labels. Columns of one series do not
+    /// disagree but may overlap in time. The deadline is the caller's business.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &SelectBudget,
+    ) -> Result<Vec<SeriesData>, SelectError> {
+        let mut timelines = Timelines::new();
+        let mut buffer = Vec::new();
+        let mut selected = Vec::new();
+        if !self.generations().any(|(_, generation)| generation.overlaps(range)) {
+            return Ok(selected);
+        }
+        for series_ref in self.resolve(matchers) {
+            let collected = self.collect(series_ref, range, &mut timelines, &mut buffer);
+            if collected.n_samples == 0 {
+                continue;
+            }
+            let labels = self.labels_of(series_ref)?;
+            let cells: usize = collected.floats.iter().map(|column| column.values.len()).sum();
+            budget.series.take(1)?;
+            budget.samples.take(collected.n_samples as u64)?;
+            budget.bytes.take((labels.run().len() + 8 * cells + 256 * collected.histograms.len()) as u64)?;
+            selected.push(collected.into_series(labels));
+        }
+        selected.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(selected)
+    }
+
+    /// The series that match one of the selectors (none: all) and have samples near the range, sorted.
+    pub fn matching(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &SelectBudget,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let mut matching = Vec::new();
+        for series_ref in self.resolve_any(selectors) {
+            if !self.has_samples(series_ref, range) {
+                continue;
+            }
+            let labels = self.labels_of(series_ref)?;
+            budget.series.take(1)?;
+            budget.bytes.take(labels.run().len() as u64)?;
+            matching.push(labels);
+        }
+        matching.sort_unstable();
+        Ok(matching)
+    }
+
+    /// The names of labels of these series, sorted.
+    pub fn label_names(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<String> {
+        let wanted = Wanted::new(self, selectors, range);
+        self.postings.names(|series_ref| wanted.has(series_ref))
+    }
+
+    /// The values of one label of these series, sorted.
+    pub fn label_values(&self, name: &str, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<String> {
+        let wanted = Wanted::new(self, selectors, range);
+        self.postings.values(name, &self.series.arena, |series_ref| wanted.has(series_ref))
+    }
+
+    /// Series that pass all matchers, by ref.
+    fn resolve(&self, matchers: &[Matcher]) -> Vec<u32> {
+        let all = || self.series.iter().map(|(series_ref, _)| series_ref).collect();
+        let mut refs = self.postings.resolve(matchers, &self.series.arena, all);
+        refs.retain(|series_ref| self.series.get(*series_ref).is_some());
+        refs
+    }
+
+    fn resolve_any(&self, selectors: &[Vec<Matcher>]) -> Vec<u32> {
+        match selectors {
+            [] => self.resolve(&[]),
+            [one] => self.resolve(one),
+            more => {
+                let mut refs: Vec<u32> = more.iter().flat_map(|matchers| self.resolve(matchers)).collect();
+                refs.sort_unstable();
+                refs.dedup();
+                refs
+            }
+        }
+    }
+
+    fn labels_of(&self, series_ref: u32) -> Result<Labels, SelectError> {
+        let run = self.series.get(series_ref).map(|series| self.series.run(series)).unwrap_or_default();
+        let broken = |e: model::DecodeLabelsError| SelectError::Internal(format!("series {series_ref}: {e}"));
+        Labels::from_run(run).map_err(broken)
+    }
+
+    /// Frozen generations, then open ones, each with a number of its own.
+    fn generations(&self) -> impl Iterator<Item = (usize, &Generation)> {
+        let frozen = self.frozen.iter().map(|frozen| frozen.generation());
+        frozen.chain(&self.open).enumerate()
+    }
+
+    fn collect(
+        &self,
+        series_ref: u32,
+        range: TimeRange,
+        timelines: &mut Timelines,
+        buffer: &mut Vec<f64>,
+    ) -> Collected {
+        let mut collected = Collected::new();
+        for (number, generation) in self.generations() {
+            if !generation.overlaps(range) {
+                continue;
+            }
+            let mut columns: Vec<(FloatColumn, usize)> = Vec::with_capacity(1);
+            self.for_each_place(series_ref, number, generation, |rows_at, slot| {
+                let rows = &generation.rows[rows_at];
+                let timeline =
+                    timelines.entry((number, rows_at)).or_insert_with(|| Timeline::new(rows, range));
+                columns.extend(timeline.column(rows, slot, buffer));
+            });
+            collected.add(columns, generation.starts.get(&series_ref));
+            if let Some(log) = generation.histograms.get(&series_ref) {
+                collected.add_histograms(log.points(range));
+            }
+        }
+        collected
+    }
+
+    fn has_samples(&self, series_ref: u32, range: TimeRange) -> bool {
+        let has_histograms =
+            self.series.get(series_ref).is_some_and(|series| series.flags & HAS_HISTOGRAMS != 0);
+        self.generations().filter(|(_, generation)| generation.overlaps(range)).any(|(number, generation)| {
+            let mut found = has_histograms
+                && generation.histograms.get(&series_ref).is_some_and(|log| log.has_samples(range));
+            self.for_each_place(series_ref, number, generation, |rows_at, slot| {
+                found = found || generation.rows[rows_at].has_samples(slot, range);
+            });
+            found
+        })
+    }
+
+    /// Calls `found` with the rows and slots in which a generation may hold samples of the series. What was frozen
+    /// remembers its own, since the series may have moved on.
+    fn for_each_place(
+        &self,
+        series_ref: u32,
+        number: usize,
+        generation: &Generation,
+        mut found: impl FnMut(usize, usize),
+    ) {
+        if let Some(frozen) = self.frozen.get(number) {
+            let cells = frozen.cells_of(series_ref).iter();
+            cells.for_each(|cells| found(cells.rows as usize, cells.slot as usize));
+            return;
+        }
+        for (group, slot) in self.places(series_ref) {
+            if let Some(rows_at) = generation.rows_of(group) {
+                found(rows_at, slot as usize);
+            }
+        }
+    }
+}
+
+/// The series that a label query asks about.
+struct Wanted<'a> {
+    head: &'a ShardHead,
+    range: TimeRange,
+    /// `None` when all series are asked about.
+    refs: Option<Vec<u32>>,
+}
+
+impl Wanted<'_> {
+    fn new<'a>(head: &'a ShardHead, selectors: &[Vec<Matcher>], range: TimeRange) -> Wanted<'a> {
+        let refs = (!selectors.is_empty()).then(|| head.resolve_any(selectors));
+        Wanted { head, range, refs }
+    }
+
+    fn has(&self, series_ref: u32) -> bool {
+        let is_selected = self.refs.as_ref().is_none_or(|refs| refs.binary_search(&series_ref).is_ok());
+        is_selected && self.head.has_samples(series_ref, self.range)
+    }
+}
