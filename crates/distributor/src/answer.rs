@@ -1,0 +1,208 @@
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::{Classify, ErrorKind};
+use server::TenantError;
+use wire::{PushError, Pushed};
+
+use crate::body::{BodyError, Sender, Unsupported};
+use crate::intake::DecodeError;
+use crate::text::LineError;
+
+/// Why a write request is not answered with 204.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    #[error(
+        "the tenant sends more than the limits ingestion_rate of {rate} samples a second and ingestion_burst_size of {burst} allow"
+    )]
+    RateLimited { rate: f64, burst: f64, wait_ms: u64 },
+    /// The connection broke while the body came.
+    #[error("the request body ended early: {0}")]
+    Interrupted(String),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// Some samples were refused, the others are stored.
+    #[error("{first} ({n_refused} samples refused, {n_stored} stored)")]
+    Partly { first: String, n_refused: usize, n_stored: usize },
+    /// Some lines could not be read, the others are stored.
+    #[error("{first} ({n_lines} lines unreadable, {n_refused} samples refused, {n_stored} stored)")]
+    Lines { first: LineError, n_lines: usize, n_refused: usize, n_stored: usize },
+}
+
+/// Of the request, what the answer depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) sender: Sender,
+    /// How often the sender tried before (`Retry-Attempt`).
+    pub(crate) attempt: u32,
+}
+
+/// What to do with a request, as the sender has to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It will never be accepted; this is the status for those who stop at any 4xx.
+    Final(StatusCode),
+    /// To be sent again in another form.
+    OtherForm,
+    /// To be sent again after so many seconds, at first.
+    Later(StatusCode, u64),
+    /// As the status says, for every sender.
+    Plain(StatusCode),
+}
+
+/// The most seconds that a sender is told to wait (Mimir's default).
+const MAX_RETRY_AFTER: u64 = 96;
+/// What a rate-limited sender is told at first (Mimir's default is 6 with jitter).
+const RATE_LIMITED_RETRY: u64 = 6;
+/// Prometheus keeps this much of an error body.
+const MAX_MESSAGE: usize = 1024;
+
+impl Asker {
+    pub(crate) fn new(headers: &HeaderMap, sender: Sender) -> Asker {
+        let attempt = headers.get("retry-attempt").and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        Asker { sender, attempt: attempt.unwrap_or(0) }
+    }
+
+    /// The answer to a request that was not accepted whole. `random` spreads out those who are to come back.
+    pub(crate) fn answer(&self, problem: &Problem, random: u64) -> Response {
+        let (status, wait) = match problem.verdict() {
+            Verdict::Final(status) => (self.final_status(status), None),
+            Verdict::OtherForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
+            Verdict::Later(status, secs) => (status, Some(retry_after(secs, self.attempt, random))),
+            Verdict::Plain(status) => (status, None),
+        };
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        let mut response = (status, one_line(&problem.to_string())).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
+        }
+        response
+    }
+
+    /// The status at which this sender drops the request.
+    fn final_status(&self, status: StatusCode) -> StatusCode {
+        match self.sender {
+            Sender::Standard => status,
+            Sender::Vmagent => StatusCode::BAD_REQUEST,
+            Sender::VmagentZstd => StatusCode::CONFLICT,
+        }
+    }
+}
+
+impl Problem {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Problem::Tenant(e) => Verdict::Plain(e.status()),
+            Problem::Unsupported(_) | Problem::Decode(DecodeError::NotVersion1) => Verdict::OtherForm,
+            Problem::RateLimited { wait_ms, .. } => {
+                Verdict::Later(StatusCode::TOO_MANY_REQUESTS, wait_ms.div_ceil(1000).max(RATE_LIMITED_RETRY))
+            }
+            Problem::Body(BodyError::TooLarge { .. }) => Verdict::Final(StatusCode::PAYLOAD_TOO_LARGE),
+            Problem::Body(BodyError::OverBudget(_)) | Problem::Decode(DecodeError::OverBudget(_)) => {
+                Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, 1)
+            }
+            Problem::Interrupted(_) => Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, 1),
+            Problem::Push(PushError::Unavailable { retry_after_secs, .. }) => {
+                Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, *retry_after_secs)
+            }
+            Problem::Push(e) if e.kind() != ErrorKind::Invalid => {
+                Verdict::Plain(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Problem::Push(_)
+            | Problem::Body(_)
+            | Problem::Decode(_)
+            | Problem::Partly { .. }
+            | Problem::Lines { .. } => Verdict::Final(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// The reason why a request was refused whole, as a label value; `None` when part of it was stored.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        Some(match self {
+            Problem::Tenant(_) => "tenant",
+            Problem::Unsupported(_) | Problem::Decode(DecodeError::NotVersion1) => "unsupported",
+            Problem::RateLimited { .. } => "rate_limited",
+            Problem::Interrupted(_) => "interrupted",
+            Problem::Body(BodyError::TooLarge { .. } | BodyError::Inflates { .. }) => "too_large",
+            Problem::Body(BodyError::OverBudget(_)) | Problem::Decode(DecodeError::OverBudget(_)) => "memory",
+            Problem::Body(_) | Problem::Decode(DecodeError::Malformed(_)) => "malformed",
+            Problem::Push(PushError::Unavailable { .. }) => "unavailable",
+            Problem::Push(PushError::Invalid(_)) => "invalid",
+            Problem::Push(PushError::Internal(_)) => "internal",
+            Problem::Partly { .. } | Problem::Lines { .. } => return None,
+        })
+    }
+
+    /// What a push that stored `stored` leaves to be told; nothing when all went well.
+    pub(crate) fn of(stored: &Pushed, bad_lines: Option<(LineError, usize)>) -> Option<Problem> {
+        let n_refused = stored.refused.iter().map(|refusal| refusal.n_samples).sum();
+        let n_stored = stored.n_samples;
+        if let Some((first, n_lines)) = bad_lines {
+            return Some(Problem::Lines { first, n_lines, n_refused, n_stored });
+        }
+        let first = stored.refused.first()?.message.clone();
+        Some(Problem::Partly { first, n_refused, n_stored })
+    }
+}
+
+/// Seconds to wait: doubled with each attempt, spread by half to either side, within bounds.
+fn retry_after(first: u64, attempt: u32, random: u64) -> u64 {
+    let doubled = first.max(1).saturating_mul(1 << attempt.min(10)).min(MAX_RETRY_AFTER);
+    let jitter = 0.5 + (random >> 11) as f64 / (1u64 << 53) as f64;
+    ((doubled as f64 * jitter).round() as u64).clamp(1, MAX_RETRY_AFTER)
+}
+
+fn one_line(message: &str) -> String {
+    let mut line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.truncate(line.floor_char_boundary(MAX_MESSAGE));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_doubles_with_each_attempt_up_to_the_cap() {
+        let middle = 1 << 63;
+        let waits: Vec<u64> = (0..7).map(|attempt| retry_after(6, attempt, middle)).collect();
+        assert_eq!(waits, [6, 12, 24, 48, 96, 96, 96]);
+        for attempt in [0, 3, u32::MAX] {
+            let (low, high) = (retry_after(6, attempt, 0), retry_after(6, attempt, u64::MAX));
+            assert!(low >= 3 && high <= 96 && low < high, "{low} {high}");
+        }
+        assert_eq!(retry_after(0, 0, 0), 1);
+    }
+
+    #[test]
+    fn a_message_is_one_line_of_at_most_1024_bytes() {
+        assert_eq!(one_line("a\nb\r\n\tc"), "a b   c");
+        assert_eq!(one_line(&"ä".repeat(1000)).len(), 1024);
+    }
+
+    #[test]
+    fn each_sender_is_told_to_drop_in_its_own_dialect() {
+        let too_large = || Problem::Body(BodyError::TooLarge { limit: 1 });
+        let partly = || Problem::Partly { first: "x".to_string(), n_refused: 1, n_stored: 1 };
+        for (sender, problem, status) in [
+            (Sender::Standard, too_large(), 413),
+            (Sender::Vmagent, too_large(), 400),
+            (Sender::VmagentZstd, too_large(), 409),
+            (Sender::Standard, partly(), 400),
+            (Sender::Vmagent, partly(), 400),
+            (Sender::VmagentZstd, partly(), 409),
+        ] {
+            let answer = Asker { sender, attempt: 0 }.answer(&problem, 0);
+            assert_eq!(answer.status(), status, "{sender:?} {problem:?}");
+            assert!(!answer.headers().contains_key(header::RETRY_AFTER));
+        }
+    }
+}

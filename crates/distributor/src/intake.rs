@@ -1,0 +1,387 @@
+use limits::Limits;
+use model::{Batch, BatchSeries, SeriesId, ShardBatch, Shards, TenantId, shard_of};
+use runtime::{OverBudget, Reservation};
+use wire::{Pushed, RefusalReason};
+
+use crate::canonical::{Canonicalizer, LabelFault};
+use crate::memo::{Cursor, Entry, Learned, RunHash, Table};
+use crate::proto::Malformed;
+
+/// For whom and under which rules a request is decoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) limits: &'a Limits,
+    pub(crate) shards: Shards,
+    /// Of the memo's hash.
+    pub(crate) seed: u64,
+}
+
+/// Turns label runs and samples into the columns of a batch: looks each series up or works it out, and keeps
+/// apart what is refused. Every protocol's decoder feeds one of these.
+pub(crate) struct Intake<'a> {
+    pub(crate) rules: Rules<'a>,
+    /// What is known; `None` when it was learned under other limits.
+    table: Option<&'a Table>,
+    buffers: &'a mut Buffers,
+    /// The batch's columns.
+    shards: &'a mut Vec<ShardBatch>,
+    /// Where the batch's bytes after the body begin.
+    body_len: u32,
+    cursor: Cursor,
+    memory: Memory<'a>,
+    pub(crate) counts: Counts,
+    pub(crate) refused: Pushed,
+}
+
+/// Buffers that outlive a request, so that a request like the last one allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    canonicalizer: Canonicalizer,
+    /// Canonical runs that are not in the body, and exemplar labels; appended to the batch's bytes in the end.
+    pub(crate) tail: Vec<u8>,
+    /// Label runs that do not lie in one piece in the body.
+    pub(crate) runs: Vec<u8>,
+    /// Series to be remembered.
+    pub(crate) learned: Vec<Learned>,
+    /// Shard to position in the batch, [`ABSENT`] for none.
+    slots: Vec<u32>,
+    /// Emptied columns.
+    spare: Vec<ShardBatch>,
+    /// Takes the samples of refused series.
+    discard: ShardBatch,
+}
+
+const ABSENT: u32 = u32::MAX;
+
+/// What a request brought besides float samples, and what was left out without a refusal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Float samples, refused ones included.
+    pub floats: u64,
+    /// Histogram samples, refused ones included.
+    pub histograms: u64,
+    /// Exemplars, dropped ones included.
+    pub exemplars: u64,
+    /// Exemplars that break a rule: such an exemplar never fails its request.
+    pub exemplars_dropped: u64,
+    /// Descriptions of metric families, dropped ones included.
+    pub metadata: u64,
+    /// Descriptions that break a rule: neither do they fail their request.
+    pub metadata_dropped: u64,
+    /// Series whose labels had to be looked up or worked out since they were not the expected ones.
+    pub unexpected: u64,
+    /// Series whose labels had to be worked out.
+    pub learned: u64,
+}
+
+/// A series as it was found.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    Series(Place),
+    Refused(LabelFault),
+}
+
+/// Where a series and its samples go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    id: SeriesId,
+    /// Position of the shard in the batch.
+    slot: u32,
+    labels: (u32, u32),
+}
+
+/// Lengths of the columns before a series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    floats: usize,
+    histograms: usize,
+    exemplars: usize,
+}
+
+/// The memory of the columns, taken in steps.
+struct Memory<'a> {
+    reservation: &'a mut Reservation,
+    left: usize,
+}
+
+/// Memory is taken in steps of this size, so that the shared counter is not touched for each series.
+const MEMORY_STEP: usize = 1 << 20;
+/// Columns may be larger than what they were decoded from: a sample of two bytes becomes sixteen in vectors that
+/// grow by doubling.
+const MAX_GROWTH: usize = 16;
+
+/// Why a request was not decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The body is not the expected message.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The body is another message than announced.
+    #[error(
+        "the body is a remote write 2.0 message but was announced as 1.0; 2.0 is not supported, send prometheus.WriteRequest"
+    )]
+    NotVersion1,
+    /// The memory for requests in flight is used up.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+impl<'a> Intake<'a> {
+    pub(crate) fn new(
+        rules: Rules<'a>,
+        table: Option<&'a Table>,
+        buffers: &'a mut Buffers,
+        shards: &'a mut Vec<ShardBatch>,
+        body_len: usize,
+        reservation: &'a mut Reservation,
+    ) -> Intake<'a> {
+        buffers.slots.resize(rules.shards.count as usize, ABSENT);
+        Intake {
+            rules,
+            table,
+            buffers,
+            shards,
+            body_len: body_len as u32,
+            cursor: Cursor::default(),
+            memory: Memory { reservation, left: 0 },
+            counts: Counts::default(),
+            refused: Pushed::default(),
+        }
+    }
+
+    /// The series that `rest` begins with, if it is the expected one, and the length of its run. `rest` lies at
+    /// `at` in the body, or not in the body at all.
+    #[inline]
+    pub(crate) fn expected(&mut self, rest: &[u8], at: Option<usize>) -> Option<(Place, usize)> {
+        let table = self.table?;
+        let (entry, len) = table.predict(&mut self.cursor, rest)?;
+        Some((place_known(table, entry, at, len, self.buffers, self.shards, self.body_len), len))
+    }
+
+    /// The series with this raw run, which lies at `at` in the body, or not in the body at all.
+    pub(crate) fn look_up(&mut self, raw: &[u8], at: Option<usize>) -> Result<Found, Malformed> {
+        self.counts.unexpected += 1;
+        let hash = RunHash::of(raw, self.rules.seed);
+        if let Some(table) = self.table
+            && let Some(entry) = table.find(&mut self.cursor, hash)
+        {
+            let (len, body_len) = (raw.len(), self.body_len);
+            let place = place_known(table, entry, at, len, self.buffers, self.shards, body_len);
+            return Ok(Found::Series(place));
+        }
+        self.work_out(raw, at, Some(hash))
+    }
+
+    /// The series with this raw run, without a look at what is known. Remembered if it comes with its hash.
+    pub(crate) fn work_out(
+        &mut self,
+        raw: &[u8],
+        at: Option<usize>,
+        hash: Option<RunHash>,
+    ) -> Result<Found, Malformed> {
+        let buffers = &mut *self.buffers;
+        let canonical = match buffers.canonicalizer.canonicalize(raw, self.rules.limits)? {
+            Ok(canonical) => canonical,
+            Err(fault) => {
+                self.cursor.lost();
+                return Ok(Found::Refused(fault));
+            }
+        };
+        let id = SeriesId::of_run(canonical);
+        let shard = shard_of(self.rules.tenant, canonical, self.rules.shards);
+        let labels = match at {
+            Some(at) if canonical == raw => (at as u32, (at + raw.len()) as u32),
+            _ => store(&mut buffers.tail, canonical, self.body_len),
+        };
+        match hash {
+            Some(hash) => {
+                self.counts.learned += 1;
+                let previous = self.cursor.at_new(buffers.learned.len() as u32);
+                let raw_span = match at {
+                    Some(at) => (at as u32, (at + raw.len()) as u32),
+                    None => store(&mut buffers.runs, raw, 0),
+                };
+                let learned = Learned { hash, id, shard, raw: raw_span, canonical: labels, previous };
+                buffers.learned.push(learned);
+            }
+            None => self.cursor.lost(),
+        }
+        let slot = slot_of(&mut buffers.slots, &mut buffers.spare, self.shards, shard);
+        Ok(Found::Series(Place { id, slot, labels }))
+    }
+
+    /// The columns that take the samples of a series.
+    #[inline]
+    pub(crate) fn columns(&mut self, found: &Found) -> &mut ShardBatch {
+        match found {
+            Found::Series(place) => &mut self.shards[place.slot as usize],
+            Found::Refused(_) => &mut self.buffers.discard,
+        }
+    }
+
+    /// Closes a series: what was added to its columns since `mark` is its own.
+    pub(crate) fn finish(&mut self, found: &Found, mark: Mark, raw: &[u8]) -> Result<(), OverBudget> {
+        let columns = self.columns(found);
+        let n = mark.since(columns);
+        self.counts.floats += n.floats as u64;
+        self.counts.histograms += n.histograms as u64;
+        match found {
+            Found::Series(place) if n.floats + n.histograms + n.exemplars > 0 => {
+                let series = BatchSeries {
+                    id: place.id,
+                    labels: place.labels,
+                    n_floats: n.floats as u32,
+                    n_histograms: n.histograms as u32,
+                    n_exemplars: n.exemplars as u32,
+                };
+                self.columns(found).series.push(series);
+                let size = size_of::<BatchSeries>() + n.floats * 16 + n.histograms * 256 + n.exemplars * 32;
+                self.memory.take(2 * size)
+            }
+            Found::Series(_) => Ok(()),
+            Found::Refused(fault) => {
+                self.buffers.discard.clear();
+                self.counts.exemplars_dropped += n.exemplars as u64;
+                let n_samples = n.floats + n.histograms;
+                if n_samples > 0 {
+                    self.refused.refuse(RefusalReason::InvalidLabels, n_samples, || fault.message(raw));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the memory that `n` bytes of one series may turn into, before they are read.
+    pub(crate) fn expect_bytes(&mut self, n: usize) -> Result<(), OverBudget> {
+        self.memory.take(n.saturating_mul(MAX_GROWTH))
+    }
+
+    /// Appends bytes to those of the batch and says where they lie.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> (u32, u32) {
+        store(&mut self.buffers.tail, bytes, self.body_len)
+    }
+}
+
+impl Memory<'_> {
+    #[inline]
+    fn take(&mut self, n: usize) -> Result<(), OverBudget> {
+        if n > self.left {
+            let step = n.max(MEMORY_STEP);
+            self.reservation.grow(step as u64)?;
+            self.left += step;
+        }
+        self.left -= n;
+        Ok(())
+    }
+}
+
+impl Mark {
+    #[inline]
+    pub(crate) fn of(columns: &ShardBatch) -> Mark {
+        Mark {
+            floats: columns.values.len(),
+            histograms: columns.histograms.len(),
+            exemplars: columns.exemplars.len(),
+        }
+    }
+
+    fn since(self, columns: &ShardBatch) -> Mark {
+        Mark {
+            floats: columns.values.len() - self.floats,
+            histograms: columns.histograms.len() - self.histograms,
+            exemplars: columns.exemplars.len() - self.exemplars,
+        }
+    }
+
+    /// Takes back what was added to the columns since.
+    pub(crate) fn undo(self, columns: &mut ShardBatch) {
+        columns.timestamps.truncate(self.floats);
+        columns.values.truncate(self.floats);
+        columns.histograms.truncate(self.histograms);
+        columns.exemplars.truncate(self.exemplars);
+    }
+}
+
+impl Buffers {
+    /// Takes back the columns of a batch that is done with, and empties everything.
+    pub(crate) fn reset(&mut self, batch: &mut Batch) {
+        for mut columns in batch.shards.drain(..) {
+            if let Some(slot) = self.slots.get_mut(columns.shard as usize) {
+                *slot = ABSENT;
+            }
+            columns.clear();
+            self.spare.push(columns);
+        }
+        batch.metadata.clear();
+        self.discard.clear();
+        self.tail.clear();
+        self.runs.clear();
+        self.learned.clear();
+    }
+
+    /// Takes the columns out of the batch that got no series.
+    pub(crate) fn drop_empty(&mut self, batch: &mut Batch) {
+        let (slots, spare) = (&mut self.slots, &mut self.spare);
+        batch.shards.retain_mut(|columns| {
+            let is_empty = columns.series.is_empty();
+            if is_empty {
+                if let Some(slot) = slots.get_mut(columns.shard as usize) {
+                    *slot = ABSENT;
+                }
+                spare.push(std::mem::take(columns));
+            }
+            !is_empty
+        });
+    }
+
+    /// Gives memory back that only an unusual request needs.
+    pub(crate) fn shrink(&mut self, keep: usize) {
+        self.tail.shrink_to(keep);
+        self.runs.shrink_to(keep);
+        self.learned.shrink_to(keep / size_of::<Learned>());
+        for columns in self.spare.iter_mut().chain([&mut self.discard]) {
+            columns.series.shrink_to(keep / size_of::<BatchSeries>());
+            columns.timestamps.shrink_to(keep / 8);
+            columns.values.shrink_to(keep / 8);
+            columns.histograms.shrink_to(keep / 64);
+            columns.exemplars.shrink_to(keep / 64);
+        }
+    }
+}
+
+#[inline]
+fn place_known(
+    table: &Table,
+    entry: &Entry,
+    at: Option<usize>,
+    len: usize,
+    buffers: &mut Buffers,
+    shards: &mut Vec<ShardBatch>,
+    body_len: u32,
+) -> Place {
+    let labels = match (table.other_order(entry), at) {
+        (None, Some(at)) => (at as u32, (at + len) as u32),
+        (None, None) => store(&mut buffers.tail, table.raw(entry), body_len),
+        (Some(canonical), _) => store(&mut buffers.tail, canonical, body_len),
+    };
+    let slot = slot_of(&mut buffers.slots, &mut buffers.spare, shards, entry.shard);
+    Place { id: entry.id, slot, labels }
+}
+
+#[inline]
+fn slot_of(slots: &mut [u32], spare: &mut Vec<ShardBatch>, shards: &mut Vec<ShardBatch>, shard: u32) -> u32 {
+    let slot = &mut slots[shard as usize];
+    if *slot == ABSENT {
+        *slot = shards.len() as u32;
+        let columns = spare.pop().unwrap_or_default();
+        shards.push(ShardBatch { shard, ..columns });
+    }
+    *slot
+}
+
+fn store(bytes: &mut Vec<u8>, run: &[u8], offset: u32) -> (u32, u32) {
+    let from = offset + bytes.len() as u32;
+    bytes.extend_from_slice(run);
+    (from, offset + bytes.len() as u32)
+}
