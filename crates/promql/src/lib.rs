@@ -16,7 +16,7 @@ mod walk;
 
 pub use durations::resolve_durations;
 pub use error::{ParseError, line_col};
-pub use parser::{MAX_DEPTH, parse, parse_number, parse_selector};
+pub use parser::{MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_selector};
 pub use signature::Signature;
 pub use text::{is_valid_label_name, quote};
 pub use walk::{Descend, selectors, walk, walk_mut};

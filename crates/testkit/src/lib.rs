@@ -1,1 +1,3 @@
-//! testkit
+//! What tests share: engines to hold against scripts, stores and worlds to run parts in.
+
+pub mod script;

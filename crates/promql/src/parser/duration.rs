@@ -31,7 +31,10 @@ impl Parser<'_> {
         let context = ("offset", "number, duration, step(), or range()");
         let signs = self.signs_ahead();
         let is_paren = self.peek_at(signs).kind == TokenKind::LeftParen;
-        let term = if signs > 1 || (signs == 0 && is_paren) {
+        let term = if signs > 1 {
+            // `--5 * 3` is one duration; without its signs, which cancel out, only parentheses say so.
+            self.duration_expr(0, context)?.in_parens()
+        } else if signs == 0 && is_paren {
             self.duration_expr(0, context)?
         } else {
             let start = self.peek().span.start;
@@ -152,6 +155,13 @@ impl Parser<'_> {
 }
 
 impl Term {
+    fn in_parens(self) -> Term {
+        match self.node {
+            DurationNode::Binary(..) => Term { node: DurationNode::Paren(Box::new(self.node)), ..self },
+            node => Term { node, ..self },
+        }
+    }
+
     fn finish(self) -> DurationExpr {
         match self.node {
             DurationNode::Number(number) => DurationExpr::Millis(to_millis(number.value)),

@@ -210,7 +210,7 @@ impl Parser<'_> {
             height = height.max(arg.height);
             args.push(arg.expr);
             let Some(comma) = self.accept(TokenKind::Comma) else { break };
-            if self.peek().kind == TokenKind::RightParen {
+            if matches!(self.peek().kind, TokenKind::RightParen | TokenKind::Comma) {
                 return Err(self.error(comma.span, "trailing commas not allowed in function call args"));
             }
         }

@@ -17,7 +17,7 @@ use crate::lexer::{self, Token, TokenKind};
 use crate::text;
 
 pub(crate) use number::is_out_of_range;
-pub use number::parse_number;
+pub use number::{parse_duration_millis, parse_number};
 
 /// The most levels a tree may have. Parser, printer and evaluator recurse by level: with this bound none of them
 /// overflows the stack of a worker thread, whatever the query. Chains of operators count, since they lean left.

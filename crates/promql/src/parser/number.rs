@@ -84,6 +84,15 @@ pub(super) fn parse_duration(text: &str) -> Result<f64, String> {
     Ok(parse_nanos(text)? as f64 / SECOND)
 }
 
+/// Reads a duration (`1h30m`, `0`) into milliseconds, as the HTTP API and configuration write them.
+pub fn parse_duration_millis(text: &str) -> Result<i64, String> {
+    match text {
+        "" => Err("empty duration string".to_string()),
+        "0" => Ok(0),
+        _ => Ok(parse_nanos(text)? / 1_000_000),
+    }
+}
+
 /// Whole milliseconds of a number of seconds; parts of a millisecond are dropped, as the engine drops them.
 pub(crate) fn to_millis(seconds: f64) -> i64 {
     ((seconds * SECOND).round() as i64) / 1_000_000

@@ -1,0 +1,152 @@
+use model::Value;
+
+use super::command::{CommandKind, Eval, Expected, When};
+use super::{Engine, Outcome, compare, pin};
+
+/// The middle step of a range query is compared with the instant query; the others are this far away.
+const RANGE_MARGIN_MS: i64 = 60_000;
+
+/// How a script went.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The script's name.
+    pub name: String,
+    /// Cases with everything as expected, re-runs included.
+    pub passed: usize,
+    /// Cases without.
+    pub failed: usize,
+    /// Why, in the order of the script. A script that does not read is one failure more.
+    pub failures: Vec<Failure>,
+}
+
+/// What went wrong, and where.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The query, or nothing where the script itself is wrong.
+    pub expr: String,
+    /// What went wrong.
+    pub message: String,
+}
+
+impl Report {
+    /// Whether all went well.
+    pub fn is_ok(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The failures as `name:line: query` with what went wrong.
+    pub fn failures_text(&self) -> String {
+        let show = |f: &Failure| format!("{}:{}: {}\n  {}\n", self.name, f.line, f.expr, f.message);
+        self.failures.iter().map(show).collect()
+    }
+}
+
+/// Runs a script against an engine, which is cleared first. A failed case does not end the run.
+pub fn run(name: &str, script: &str, engine: &mut dyn Engine) -> Report {
+    let mut report = Report { name: name.to_string(), ..Report::default() };
+    engine.clear();
+    let commands = match super::parse(script) {
+        Ok(commands) => commands,
+        Err(error) => {
+            report.failed += 1;
+            let failure = Failure { line: error.line, expr: String::new(), message: error.message };
+            report.failures.push(failure);
+            return report;
+        }
+    };
+    for command in commands {
+        let eval = match command.kind {
+            CommandKind::Clear => {
+                engine.clear();
+                continue;
+            }
+            CommandKind::Load(series) => {
+                engine.load(series);
+                continue;
+            }
+            CommandKind::Eval(eval) => eval,
+        };
+        match run_eval(&eval, engine) {
+            Ok(()) => report.passed += 1,
+            Err(message) => {
+                report.failed += 1;
+                report.failures.push(Failure { line: command.line, expr: eval.expr, message });
+            }
+        }
+    }
+    report
+}
+
+fn run_eval(eval: &Eval, engine: &mut dyn Engine) -> Result<(), String> {
+    let parsed = promql::parse(&eval.expr).map_err(|e| format!("query does not parse: {e}"))?;
+    let at = match (eval.when, eval.range_vector) {
+        (When::Range { start, end, step }, _) => {
+            let outcome = engine.range(&eval.expr, start, end, step);
+            return check(eval, outcome).map(|_| ());
+        }
+        // The result is that of the range's end.
+        (When::Instant(_), Some((_, end, _))) => end,
+        (When::Instant(at), None) => at,
+    };
+    run_instant(eval, &eval.expr, at, engine)?;
+    let Some((pinned, times)) = pin::pinned(parsed, at) else { return Ok(()) };
+    for time in times {
+        run_instant(eval, &pinned, time, engine).map_err(|e| format!("as {pinned} at {time} ms: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Asks for one moment, then for a range around it.
+fn run_instant(eval: &Eval, expr: &str, at: i64, engine: &mut dyn Engine) -> Result<(), String> {
+    let outcome = engine.instant(expr, at);
+    let Some(value) = check(eval, outcome)? else { return Ok(()) };
+    let is_range_vector = eval.range_vector.is_some() || matches!(eval.expected, Expected::String(_));
+    if is_range_vector || pin::asks_for_context(expr) {
+        return Ok(());
+    }
+    run_as_range(eval, expr, at, &value, engine).map_err(|e| format!("as a range query: {e}"))
+}
+
+fn run_as_range(
+    eval: &Eval,
+    expr: &str,
+    at: i64,
+    instant: &Value,
+    engine: &mut dyn Engine,
+) -> Result<(), String> {
+    let outcome = engine.range(expr, at - RANGE_MARGIN_MS, at + RANGE_MARGIN_MS, RANGE_MARGIN_MS)?;
+    if eval.expectations.ordered {
+        // Range queries are ordered by labels, whatever was asked for.
+        return Ok(());
+    }
+    let Value::Matrix(series) = outcome.value else {
+        return Err("the result is no matrix".to_string());
+    };
+    compare::sorted(&series)?;
+    let samples = compare::moment(&series, at);
+    if !matches!(instant, Value::Scalar { .. }) {
+        return compare::value(eval, &Value::Vector(samples));
+    }
+    match samples.first().map(|sample| &sample.value) {
+        Some(model::SampleValue::Float(value)) => {
+            compare::value(eval, &Value::Scalar { timestamp: at, value: *value })
+        }
+        _ => Err("no value in the middle".to_string()),
+    }
+}
+
+/// Checks what came back; the value, or nothing where a failure was expected and came.
+fn check(eval: &Eval, outcome: Result<Outcome, String>) -> Result<Option<Value>, String> {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(message) => return compare::failure(&eval.expectations, &message).map(|()| None),
+    };
+    if let Some(pattern) = &eval.expectations.fail {
+        return Err(format!("query succeeded, expected it to fail with {pattern:?}"));
+    }
+    compare::annotations(&eval.expectations, &outcome)?;
+    compare::value(eval, &outcome.value)?;
+    Ok(Some(outcome.value))
+}
