@@ -1,13 +1,14 @@
+use limits::PromDuration;
 use serde::{Deserialize, Serialize};
 
 /// How queries are evaluated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many seconds a sample counts as current when nothing newer came.
-    pub lookback_delta_secs: u64,
-    /// Step of subqueries that name none, in seconds.
-    pub default_evaluation_interval_secs: u64,
+    /// How long a sample counts as current when nothing newer came.
+    pub lookback_delta: PromDuration,
+    /// Step of subqueries that name none.
+    pub default_evaluation_interval: PromDuration,
     /// How many queries are evaluated at once; the others wait their turn within their own timeout.
     pub max_concurrent: usize,
 }
@@ -15,7 +16,11 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         // Prometheus's defaults: `query.lookback-delta`, `global.evaluation_interval`, `query.max-concurrency`.
-        Config { lookback_delta_secs: 300, default_evaluation_interval_secs: 60, max_concurrent: 20 }
+        Config {
+            lookback_delta: PromDuration::secs(300),
+            default_evaluation_interval: PromDuration::secs(60),
+            max_concurrent: 20,
+        }
     }
 }
 
@@ -23,11 +28,11 @@ impl Config {
     /// Every rule that is broken.
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
-        if self.lookback_delta_secs == 0 {
-            violations.push("querier.lookback_delta_secs must be greater than 0".to_string());
+        if self.lookback_delta.millis() == 0 {
+            violations.push("querier.lookback_delta must be greater than 0".to_string());
         }
-        if self.default_evaluation_interval_secs == 0 {
-            violations.push("querier.default_evaluation_interval_secs must be greater than 0".to_string());
+        if self.default_evaluation_interval.millis() == 0 {
+            violations.push("querier.default_evaluation_interval must be greater than 0".to_string());
         }
         if self.max_concurrent == 0 {
             violations.push("querier.max_concurrent must be greater than 0".to_string());

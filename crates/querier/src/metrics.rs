@@ -20,7 +20,11 @@ impl Metrics {
         registry.register("queries", "Queries evaluated", metrics.queries.clone());
         registry.register("query_failures", "Queries without a result", metrics.failures.clone());
         registry.register("query_samples", "Samples selected by queries", metrics.samples.clone());
-        registry.register("store_requests", "Object store requests of queries", metrics.store_requests.clone());
+        registry.register(
+            "store_requests",
+            "Object store requests of queries",
+            metrics.store_requests.clone(),
+        );
         registry.register("store_read_bytes", "Object store bytes of queries", metrics.store_bytes.clone());
         registry.register("queries_evaluating", "Queries being evaluated", metrics.evaluating.clone());
         metrics

@@ -83,7 +83,11 @@ impl Query for Querier {
         Ok(self.inner.source.series(tenant, &self.inner.bounded(tenant, request)).await?)
     }
 
-    async fn label_names(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<String>, QueryError> {
+    async fn label_names(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, QueryError> {
         Ok(self.inner.source.label_names(tenant, &self.inner.bounded(tenant, request)).await?)
     }
 
@@ -121,10 +125,14 @@ impl Inner {
         let prepare_secs = start.elapsed().as_secs_f64();
 
         let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
-        let evaluated = runtime::blocking(move || plan.evaluate(&data)).await.map_err(QueryError::Internal)?;
+        let evaluated =
+            runtime::blocking(move || plan.evaluate(&data)).await.map_err(QueryError::Internal)?;
         let evaluated = evaluated.map_err(refuse)?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
-        Ok(result(evaluated, QueryStats { prepare_secs, eval_secs, n_series, select, ..QueryStats::default() }))
+        Ok(result(
+            evaluated,
+            QueryStats { prepare_secs, eval_secs, n_series, select, ..QueryStats::default() },
+        ))
     }
 
     async fn select(
@@ -158,13 +166,12 @@ impl Inner {
         deadline: Instant,
         canceled: &CancelOnDrop,
     ) -> EvalOptions {
-        let lookback_ms = millis(self.config.lookback_delta_secs);
         EvalOptions {
             start_ms: request.start_ms,
             end_ms: request.end_ms,
             step_ms: request.step_ms,
-            lookback_ms: request.lookback_ms.unwrap_or(lookback_ms),
-            subquery_step_ms: millis(self.config.default_evaluation_interval_secs),
+            lookback_ms: request.lookback_ms.unwrap_or(self.config.lookback_delta.millis()),
+            subquery_step_ms: self.config.default_evaluation_interval.millis(),
             max_samples: limits.max_samples_per_query,
             deadline: Some(deadline),
             cancel: Arc::clone(&canceled.flag),
@@ -237,10 +244,6 @@ fn query_timeout(limits: &Limits) -> Duration {
         0 => UNLIMITED,
         ms => Duration::from_millis(ms.unsigned_abs()),
     }
-}
-
-fn millis(secs: u64) -> i64 {
-    i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
 fn refuse(error: EvalError) -> QueryError {

@@ -7,28 +7,19 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use limits::LimitsHandle;
 use model::TenantId;
 use runtime::Clock;
-use serde::{Deserialize, Serialize};
 use tower_http::compression::CompressionLayer;
 use wire::Query;
 
 use crate::error::ApiError;
 use crate::{json, labels, query};
 
-/// How requests are read.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {}
-
 /// What the frontend is made of.
 #[derive(Clone)]
 pub struct Deps {
     /// Who evaluates.
     pub querier: Arc<dyn Query>,
-    /// What each tenant may do.
-    pub limits: LimitsHandle,
     /// Whether requests must name their tenant.
     pub multitenancy: bool,
     /// The time.

@@ -13,4 +13,4 @@ mod labels;
 mod params;
 mod query;
 
-pub use http::{Config, Deps, routes};
+pub use http::{Deps, routes};

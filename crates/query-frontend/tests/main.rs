@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
 use http_body_util::BodyExt;
-use limits::LimitsHandle;
 use model::{Labels, MatrixSeries, SampleValue, TenantId, Value, VectorSample};
 use query_frontend::{Deps, routes};
 use runtime::Clock;
@@ -212,7 +211,6 @@ async fn answers_are_compressed_on_request_and_preflights_are_answered() {
     let api = Api::new();
     let deps = Deps {
         querier: Arc::clone(&api.querier) as Arc<dyn Query>,
-        limits: LimitsHandle::default(),
         multitenancy: false,
         clock: Clock::system(),
     };

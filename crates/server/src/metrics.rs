@@ -1,4 +1,3 @@
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,39 +8,51 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use runtime::Clock;
 
-/// The process's own metrics.
+/// The process's own metrics: a registry per component.
 #[derive(Debug, Clone, Default)]
 pub struct SharedRegistry {
-    registry: Arc<Mutex<Registry>>,
+    registries: Arc<Mutex<Vec<Registry>>>,
 }
 
 impl SharedRegistry {
-    /// An empty registry whose metrics carry the prefix `firn`.
+    /// No metrics yet.
     pub fn new() -> SharedRegistry {
-        SharedRegistry { registry: Arc::new(Mutex::new(Registry::with_prefix("firn"))) }
+        SharedRegistry::default()
+    }
+
+    /// A registry for a component; it is shown once it is [`SharedRegistry::attach`]ed.
+    pub fn component() -> Registry {
+        Registry::with_prefix("firn")
+    }
+
+    /// Shows a component's metrics.
+    pub fn attach(&self, registry: Registry) {
+        self.registries.lock().push(registry);
     }
 
     /// Lets a component register its metrics.
     pub fn with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.registry.lock())
+        let mut registry = SharedRegistry::component();
+        let component = register(&mut registry);
+        self.attach(registry);
+        component
     }
 
     /// The exposition in OpenMetrics text.
     pub(crate) fn expose(&self) -> Response {
         let mut text = String::new();
-        match encode(&mut text, &self.registry.lock()) {
+        let registries = self.registries.lock();
+        let encoded = registries.iter().try_for_each(|registry| encode_registry(&mut text, registry));
+        match encoded.and_then(|()| encode_eof(&mut text)) {
             Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-            Err(e) => {
-                let _written = write!(text, "encode metrics: {e}");
-                (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
-            }
+            Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("encode metrics: {e}")).into_response(),
         }
     }
 }
