@@ -2,21 +2,29 @@
 //!
 //! On the path: query-frontend → querier → **promql** → (querier's source).
 
+mod annotations;
 pub mod ast;
 mod durations;
 mod error;
+mod eval;
+mod functions;
 pub mod histogram;
 mod lexer;
+mod number;
 mod ops;
 mod parser;
+mod plan;
 mod printer;
 mod signature;
 mod text;
 mod walk;
 
+pub use annotations::Annotations;
 pub use durations::resolve_durations;
 pub use error::{ParseError, line_col};
+pub use eval::{EvalError, EvalStats, Evaluated};
 pub use parser::{MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_selector};
+pub use plan::{EvalOptions, Plan, PlanError, SelectSpec};
 pub use signature::Signature;
 pub use text::{is_valid_label_name, quote};
 pub use walk::{Descend, selectors, walk, walk_mut};

@@ -1,0 +1,263 @@
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::{Labels, ResetHint, SeriesData, is_stale};
+
+use super::Cell;
+use crate::histogram::FloatHistogram;
+
+/// A selected series, its histograms in the form in which they are computed with.
+pub(crate) struct Decoded<'d> {
+    pub(crate) labels: &'d Labels,
+    /// Times of the floats, stale markers included.
+    pub(crate) times: &'d [i64],
+    pub(crate) values: &'d [f64],
+    /// Start timestamps of floats that have one, by time.
+    pub(crate) starts: &'d [(i64, i64)],
+    pub(crate) histograms: Vec<DecodedHistogram>,
+}
+
+pub(crate) struct DecodedHistogram {
+    pub(crate) time: i64,
+    pub(crate) start: i64,
+    pub(crate) histogram: Arc<FloatHistogram>,
+    pub(crate) is_stale: bool,
+}
+
+/// The samples of a series without stale markers, as range functions see them.
+pub(crate) struct Track<'t> {
+    pub(crate) labels: &'t Labels,
+    pub(crate) drop_name: bool,
+    pub(crate) times: Cow<'t, [i64]>,
+    pub(crate) values: Cow<'t, [f64]>,
+    /// Start timestamps of the floats, 0 for none; empty when there are none at all.
+    pub(crate) starts: Vec<i64>,
+    pub(crate) histogram_times: Vec<i64>,
+    pub(crate) histograms: Vec<Arc<FloatHistogram>>,
+    /// Start timestamps of the histograms, 0 for none; empty when there are none at all.
+    pub(crate) histogram_starts: Vec<i64>,
+    resets: OnceCell<Vec<usize>>,
+}
+
+impl<'d> Decoded<'d> {
+    pub(crate) fn new(series: &'d SeriesData) -> Decoded<'d> {
+        let (times, values) = match series.floats.first() {
+            Some(column) => (&column.timeline[..], &column.values[..]),
+            None => (&[][..], &[][..]),
+        };
+        Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms: decode(series) }
+    }
+
+    /// The samples without stale markers.
+    pub(crate) fn track(&self) -> Track<'_> {
+        let (times, values) = if self.values.iter().any(|v| is_stale(*v)) {
+            let live = self.times.iter().zip(self.values).filter(|(_, v)| !is_stale(**v));
+            let (times, values): (Vec<i64>, Vec<f64>) = live.map(|(t, v)| (*t, *v)).unzip();
+            (Cow::Owned(times), Cow::Owned(values))
+        } else {
+            (Cow::Borrowed(self.times), Cow::Borrowed(self.values))
+        };
+        let live = || self.histograms.iter().filter(|h| !h.is_stale);
+        let mut histogram_starts: Vec<i64> = live().map(|h| h.start).collect();
+        if histogram_starts.iter().all(|start| *start == 0) {
+            histogram_starts.clear();
+        }
+        Track {
+            labels: self.labels,
+            drop_name: false,
+            starts: aligned_starts(&times, self.starts),
+            times,
+            values,
+            histogram_times: live().map(|h| h.time).collect(),
+            histograms: live().map(|h| Arc::clone(&h.histogram)).collect(),
+            histogram_starts,
+            resets: OnceCell::new(),
+        }
+    }
+}
+
+impl<'t> Track<'t> {
+    /// The samples of a subquery's row. What is known of resets does not survive a subquery, which may leave
+    /// samples out or show them twice.
+    pub(crate) fn of_row(
+        labels: &'t Labels,
+        drop_name: bool,
+        grid: &[i64],
+        floats: &[f64],
+        histograms: &[Cell],
+    ) -> Track<'t> {
+        let present = grid.iter().zip(floats).filter(|(_, v)| !model::is_empty_cell(**v) && !is_stale(**v));
+        let (times, values): (Vec<i64>, Vec<f64>) = present.map(|(t, v)| (*t, *v)).unzip();
+        let mut track = Track {
+            labels,
+            drop_name,
+            times: Cow::Owned(times),
+            values: Cow::Owned(values),
+            starts: Vec::new(),
+            histogram_times: Vec::new(),
+            histograms: Vec::new(),
+            histogram_starts: Vec::new(),
+            resets: OnceCell::new(),
+        };
+        for (time, cell) in grid.iter().zip(histograms) {
+            if let Some(histogram) = cell {
+                track.histogram_times.push(*time);
+                track.histograms.push(without_hint(histogram));
+            }
+        }
+        track
+    }
+
+    /// Indexes of the floats that follow a counter reset, among those in `window` but the first.
+    pub(crate) fn resets_in(&self, window: &Range<usize>) -> &[usize] {
+        let resets = self.resets.get_or_init(|| self.find_resets());
+        if resets.is_empty() {
+            return resets;
+        }
+        let from = resets.partition_point(|index| *index <= window.start);
+        let to = resets.partition_point(|index| *index < window.end);
+        &resets[from.min(to)..to]
+    }
+
+    /// The start timestamp of a float, 0 for none.
+    pub(crate) fn start(&self, index: usize) -> i64 {
+        self.starts.get(index).copied().unwrap_or(0)
+    }
+
+    /// The start timestamp of a histogram, 0 for none.
+    pub(crate) fn histogram_start(&self, index: usize) -> i64 {
+        self.histogram_starts.get(index).copied().unwrap_or(0)
+    }
+
+    /// Whether the start timestamps of a float and its predecessor tell of a reset.
+    pub(crate) fn starts_anew(&self, index: usize) -> bool {
+        !self.starts.is_empty()
+            && is_start_reset(
+                (self.starts[index - 1], self.times[index - 1]),
+                (self.starts[index], self.times[index]),
+            )
+    }
+
+    /// Whether the start timestamps of a histogram and its predecessor tell of a reset.
+    pub(crate) fn histogram_starts_anew(&self, index: usize) -> bool {
+        !self.histogram_starts.is_empty()
+            && is_start_reset(
+                (self.histogram_starts[index - 1], self.histogram_times[index - 1]),
+                (self.histogram_starts[index], self.histogram_times[index]),
+            )
+    }
+
+    fn find_resets(&self) -> Vec<usize> {
+        let drops = |index: &usize| self.values[*index] < self.values[*index - 1] || self.starts_anew(*index);
+        (1..self.values.len()).filter(drops).collect()
+    }
+}
+
+/// How many samples a histogram counts for, by its size.
+pub(crate) fn weight(histogram: &FloatHistogram) -> u64 {
+    let words = histogram.positive_spans.len()
+        + histogram.negative_spans.len()
+        + histogram.positive.len()
+        + histogram.negative.len()
+        + histogram.custom_values.len();
+    // Prometheus: the size of its histogram without buckets and of the timestamp, over that of a float sample.
+    (168 + 8 * words as u64 + 8) / 16
+}
+
+/// Whether a sample's start timestamp, seen beside its predecessor's, tells that the counter began anew. Samples
+/// are given as (start timestamp, timestamp).
+fn is_start_reset((previous_start, previous_time): (i64, i64), (start, time): (i64, i64)) -> bool {
+    // An unchanged start is no news; 0 means unknown; one at or after the sample's own time says nothing.
+    if start == previous_start || start == 0 || start >= time || start < previous_time {
+        return false;
+    }
+    if start > previous_time {
+        return true;
+    }
+    // The start is the predecessor's time. So it is with deltas, which are resets, and with a cumulative series
+    // whose start is unknown, which is none: there the predecessor has no start that makes sense.
+    previous_start != 0 && previous_start < previous_time
+}
+
+/// Whether a sample claims to have started before its predecessor was taken, and not together with it.
+pub(crate) fn overlaps((previous_start, previous_time): (i64, i64), start: i64) -> bool {
+    start != 0 && start < previous_time && start != previous_start
+}
+
+fn aligned_starts(times: &[i64], starts: &[(i64, i64)]) -> Vec<i64> {
+    if starts.is_empty() {
+        return Vec::new();
+    }
+    let mut known = starts.iter().peekable();
+    let start_of = |time: &i64| {
+        while known.next_if(|(at, _)| at < time).is_some() {}
+        known.peek().filter(|(at, _)| at == time).map_or(0, |(_, start)| *start)
+    };
+    times.iter().map(start_of).collect()
+}
+
+/// Float counts, with the hints that Prometheus's storage gives. It compares each histogram with its predecessor
+/// when it stores it; one after a reset begins a new chunk, and of the first in a chunk it says nothing.
+fn decode(series: &SeriesData) -> Vec<DecodedHistogram> {
+    let mut decoded: Vec<DecodedHistogram> = Vec::with_capacity(series.histograms.len());
+    for point in &series.histograms {
+        let mut histogram = FloatHistogram::from_model(&point.histogram);
+        let is_stale = point.histogram.is_stale();
+        let previous = decoded.last().filter(|previous| !previous.is_stale && !is_stale);
+        if histogram.reset_hint != ResetHint::Gauge {
+            let hint = match previous {
+                Some(previous) if !histogram.detect_reset(&previous.histogram) => ResetHint::No,
+                _ => ResetHint::Unknown,
+            };
+            histogram.reset_hint = hint;
+        }
+        decoded.push(DecodedHistogram {
+            time: point.timestamp,
+            start: point.start_timestamp,
+            histogram: Arc::new(histogram),
+            is_stale,
+        });
+    }
+    decoded
+}
+
+fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    match histogram.reset_hint {
+        ResetHint::Unknown | ResetHint::Gauge => Arc::clone(histogram),
+        ResetHint::Yes | ResetHint::No => {
+            Arc::new(FloatHistogram { reset_hint: ResetHint::Unknown, ..FloatHistogram::clone(histogram) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_timestamp_tells_of_a_reset_only_where_it_is_believable() {
+        for (previous, current, is_reset) in [
+            ((0, 10), (0, 20), false),
+            ((5, 10), (5, 20), false),
+            ((5, 10), (15, 20), true),
+            ((0, 10), (15, 20), true),
+            // Deltas: each starts where the last ended.
+            ((5, 10), (10, 20), true),
+            ((0, 10), (10, 20), false),
+            ((10, 10), (10, 20), false),
+            ((12, 10), (10, 20), false),
+            ((5, 10), (7, 20), false),
+            ((5, 10), (20, 20), false),
+        ] {
+            assert_eq!(is_start_reset(previous, current), is_reset, "{previous:?} {current:?}");
+        }
+    }
+
+    #[test]
+    fn starts_are_aligned_with_their_samples() {
+        assert_eq!(aligned_starts(&[1, 2, 3], &[(0, 9), (2, 1), (4, 8)]), [0, 1, 0]);
+        assert!(aligned_starts(&[1, 2], &[]).is_empty());
+    }
+}

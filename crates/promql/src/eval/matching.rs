@@ -1,0 +1,469 @@
+//! Operators between two vectors: which rows belong together is found out once, from their labels; whether they are
+//! there together is looked at by step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::{Labels, METRIC_NAME, SeriesId, push_label};
+
+use super::binary::LastNotices;
+use super::element::{Element, changes_meaning, operate};
+use super::vector::duplicate_labels;
+use super::{EvalError, Evaluator, Grid, Head, Sink, Vector};
+use crate::ast::{Binary, BinaryOp, Cardinality, Span, VectorMatching};
+use crate::functions::labels::{is_metadata, to_go};
+
+/// The labels by which rows find each other.
+struct Signature<'m> {
+    matching: &'m VectorMatching,
+    numbers: HashMap<SeriesId, usize>,
+    key: Vec<u8>,
+}
+
+impl<'m> Signature<'m> {
+    fn new(matching: &'m VectorMatching) -> Signature<'m> {
+        Signature { matching, numbers: HashMap::new(), key: Vec::new() }
+    }
+
+    /// The number of a row's signature.
+    fn of(&mut self, labels: &Labels) -> usize {
+        self.key.clear();
+        for (name, value) in labels.iter().filter(|(name, _)| is_matched(self.matching, name)) {
+            push_label(&mut self.key, name, value);
+        }
+        let next = self.numbers.len();
+        *self.numbers.entry(SeriesId::of_run(&self.key)).or_insert(next)
+    }
+
+    fn of_all(&mut self, rows: &Vector) -> Vec<usize> {
+        rows.heads().iter().map(|head| self.of(&head.labels)).collect()
+    }
+}
+
+fn is_matched(matching: &VectorMatching, name: &str) -> bool {
+    let is_listed = matching.labels.iter().any(|l| l == name);
+    if matching.on { is_listed } else { !is_listed && name != METRIC_NAME }
+}
+
+fn matched_labels(matching: &VectorMatching, labels: &Labels) -> Labels {
+    labels.without(|name| !is_matched(matching, name))
+}
+
+impl Evaluator<'_> {
+    pub(super) fn matched_rows(
+        &self,
+        binary: &Binary,
+        span: Span,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        let Some(matching) = &binary.matching else {
+            return Err(EvalError::Execution("unexpected error: vectors without matching".to_string()));
+        };
+        let (left, right) = (self.vector(&binary.lhs, grid)?, self.vector(&binary.rhs, grid)?);
+        let result = match binary.op {
+            BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
+                set_operation(binary.op, &left, &right, Signature::new(matching), grid)?
+            }
+            _ => {
+                let is_swapped = matching.cardinality == Cardinality::OneToMany;
+                let (many, one) = if is_swapped { (&right, &left) } else { (&left, &right) };
+                let mut join = Join::new(self, binary, matching, many, one, grid);
+                join.refuse_duplicates();
+                join.pair_many();
+                join.pair_unmatched();
+                join.finish(span)?
+            }
+        };
+        self.release(left);
+        self.release(right);
+        result.emit_all(sink)
+    }
+}
+
+fn set_operation(
+    op: BinaryOp,
+    left: &Vector,
+    right: &Vector,
+    mut signature: Signature<'_>,
+    grid: Grid,
+) -> Result<Vector, EvalError> {
+    let of_left = signature.of_all(left);
+    let of_right = signature.of_all(right);
+    let signatures = signature.numbers.len();
+    let mut result = Output::new(grid);
+    if op == BinaryOp::Or {
+        let in_left = presence(left, &of_left, signatures);
+        for row in 0..left.len() {
+            result.copy(left, row, |_| true)?;
+        }
+        for (row, number) in of_right.iter().enumerate() {
+            result.copy(right, row, |step| !in_left[number * grid.steps + step])?;
+        }
+        return Ok(result.vector);
+    }
+    let in_right = presence(right, &of_right, signatures);
+    let wanted = op == BinaryOp::And;
+    for (row, number) in of_left.iter().enumerate() {
+        result.copy(left, row, |step| in_right[number * grid.steps + step] == wanted)?;
+    }
+    Ok(result.vector)
+}
+
+/// By signature and step, whether there is a sample.
+fn presence(rows: &Vector, signatures: &[usize], n_signatures: usize) -> Vec<bool> {
+    let steps = rows.steps();
+    let mut present = vec![false; n_signatures * steps];
+    for (row, number) in signatures.iter().enumerate() {
+        for step in 0..steps {
+            present[number * steps + step] |= rows.is_present(row, step);
+        }
+    }
+    present
+}
+
+/// The rows of a result. Samples with equal labels at different steps make one row, except in an instant query,
+/// where names that are still to go decide in the end what is equal.
+struct Output {
+    vector: Vector,
+    rows: HashMap<SeriesId, usize>,
+    is_instant: bool,
+}
+
+impl Output {
+    fn new(grid: Grid) -> Output {
+        Output { vector: Vector::new(grid.steps), rows: HashMap::new(), is_instant: grid.steps == 1 }
+    }
+
+    fn row(&mut self, labels: &Labels, drop_name: bool) -> usize {
+        let head = || Head { labels: labels.clone(), drop_name };
+        if self.is_instant {
+            return self.vector.push_empty(head());
+        }
+        let vector = &mut self.vector;
+        *self.rows.entry(labels.id()).or_insert_with(|| vector.push_empty(head()))
+    }
+
+    fn put(&mut self, row: usize, step: usize, value: Element) -> Result<(), EvalError> {
+        if self.vector.is_present(row, step) {
+            return Err(duplicate_labels());
+        }
+        match value {
+            Element::Float(value) => self.vector.set_float(row, step, value),
+            Element::Histogram(histogram) => self.vector.set_histogram(row, step, histogram),
+        }
+        Ok(())
+    }
+
+    /// Takes over the samples of a row at the steps that are wanted.
+    fn copy(&mut self, from: &Vector, row: usize, wanted: impl Fn(usize) -> bool) -> Result<(), EvalError> {
+        let mut into = None;
+        for step in (0..from.steps()).filter(|step| wanted(*step)) {
+            if let Some(element) = element(from, row, step) {
+                let head = from.head(row);
+                let into = match into {
+                    Some(into) => into,
+                    None => *into.insert(self.row(&head.labels, head.drop_name)),
+                };
+                self.put(into, step, element)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn element(rows: &Vector, row: usize, step: usize) -> Option<Element> {
+    if let Some(histogram) = rows.histogram_at(row, step) {
+        return Some(Element::Histogram(Arc::clone(histogram)));
+    }
+    let value = rows.float_at(row, step);
+    (!model::is_empty_cell(value)).then_some(Element::Float(value))
+}
+
+/// An arithmetic or comparison operator between vectors. The side "one" has at most one sample per signature and
+/// step; without `group_left` or `group_right`, so has the side "many".
+struct Join<'j> {
+    binary: &'j Binary,
+    matching: &'j VectorMatching,
+    many: &'j Vector,
+    one: &'j Vector,
+    of_many: Vec<usize>,
+    of_one: Vec<usize>,
+    /// By signature, the rows of the side "one".
+    one_rows: Vec<Vec<usize>>,
+    /// The steps at which anything can come of it.
+    active: Vec<bool>,
+    steps: usize,
+    output: Output,
+    /// By signature and step, whether a sample of the side "many" found its match.
+    matched: Vec<bool>,
+    /// With `group_left`: at which steps a signature has given a result with certain labels.
+    given: HashMap<(usize, SeriesId), Vec<bool>>,
+    notices: LastNotices<'j>,
+    trouble: Option<Trouble>,
+}
+
+/// The first thing that went wrong, in the order of steps.
+struct Trouble {
+    step: usize,
+    phase: u8,
+    error: EvalError,
+}
+
+/// Where the results of two rows go.
+struct Destination {
+    row: Option<usize>,
+    labels: Labels,
+    given: Option<(usize, SeriesId)>,
+}
+
+impl<'j> Join<'j> {
+    fn new(
+        evaluator: &'j Evaluator<'j>,
+        binary: &'j Binary,
+        matching: &'j VectorMatching,
+        many: &'j Vector,
+        one: &'j Vector,
+        grid: Grid,
+    ) -> Join<'j> {
+        let mut signature = Signature::new(matching);
+        let of_many = signature.of_all(many);
+        let of_one = signature.of_all(one);
+        let signatures = signature.numbers.len();
+        let mut one_rows = vec![Vec::new(); signatures];
+        for (row, number) in of_one.iter().enumerate() {
+            one_rows[*number].push(row);
+        }
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        let any = |rows: &Vector, step| (0..rows.len()).any(|row| rows.is_present(row, step));
+        let active = (0..grid.steps).map(|step| match (any(many, step), any(one, step)) {
+            (true, true) => true,
+            (false, false) => false,
+            _ => fills,
+        });
+        Join {
+            binary,
+            matching,
+            many,
+            one,
+            active: active.collect(),
+            matched: vec![false; signatures * grid.steps],
+            of_many,
+            of_one,
+            one_rows,
+            steps: grid.steps,
+            output: Output::new(grid),
+            given: HashMap::new(),
+            notices: LastNotices::new(evaluator),
+            trouble: None,
+        }
+    }
+
+    fn is_swapped(&self) -> bool {
+        self.matching.cardinality == Cardinality::OneToMany
+    }
+
+    fn is_one_to_one(&self) -> bool {
+        self.matching.cardinality == Cardinality::OneToOne
+    }
+
+    /// Two samples of the side "one" with one signature at one step.
+    fn refuse_duplicates(&mut self) {
+        let ambiguous: Vec<&Vec<usize>> = self.one_rows.iter().filter(|rows| rows.len() > 1).collect();
+        let mut found: Option<(usize, usize, usize)> = None;
+        for rows in ambiguous {
+            for step in (0..self.steps).filter(|step| self.active[*step]) {
+                let mut present = rows.iter().filter(|row| self.one.is_present(**row, step));
+                if let (Some(first), Some(second)) = (present.next(), present.next()) {
+                    if found.is_none_or(|(at, row, _)| (step, *second) < (at, row)) {
+                        found = Some((step, *second, *first));
+                    }
+                    break;
+                }
+            }
+        }
+        if let Some((step, second, first)) = found {
+            let error = self.duplicate_error(first, second);
+            self.note_trouble(step, 0, error);
+        }
+    }
+
+    fn duplicate_error(&self, first: usize, second: usize) -> EvalError {
+        let labels = &self.one.head(second).labels;
+        let group = to_go(&matched_labels(self.matching, labels));
+        let side = if self.is_swapped() { "left" } else { "right" };
+        let mut pair = [to_go(labels), to_go(&self.one.head(first).labels)];
+        pair.sort();
+        EvalError::Execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            pair[0], pair[1]
+        ))
+    }
+
+    fn note_trouble(&mut self, step: usize, phase: u8, error: EvalError) {
+        let is_earlier = self.trouble.as_ref().is_none_or(|known| (step, phase) < (known.step, known.phase));
+        if is_earlier {
+            self.trouble = Some(Trouble { step, phase, error });
+        }
+    }
+
+    /// Each sample of the side "many" with its match, or with the value to fill in.
+    fn pair_many(&mut self) {
+        let fill = self.fill_of_one();
+        for row in 0..self.many.len() {
+            let signature = self.of_many[row];
+            let mut partner: Option<(Option<usize>, Destination)> = None;
+            for step in (0..self.steps).filter(|step| self.active[*step]).collect::<Vec<_>>() {
+                let Some(sample) = element(self.many, row, step) else { continue };
+                let one_row = self.one_row(signature, step);
+                let other = match one_row {
+                    Some(one_row) => element(self.one, one_row, step),
+                    None => fill.map(Element::Float),
+                };
+                let Some(other) = other else { continue };
+                if partner.as_ref().is_none_or(|(known, _)| *known != one_row) {
+                    let destination = self.destination(signature, Some(row), one_row);
+                    partner = Some((one_row, destination));
+                }
+                if let Some((_, destination)) = &mut partner {
+                    self.pair(signature, step, (&sample, &other), destination, 1);
+                }
+            }
+        }
+    }
+
+    /// Each sample of the side "one" without a match, with the value to fill in.
+    fn pair_unmatched(&mut self) {
+        let Some(fill) = self.fill_of_many() else { return };
+        for row in 0..self.one.len() {
+            let signature = self.of_one[row];
+            let mut destination = self.destination(signature, None, Some(row));
+            for step in (0..self.steps).filter(|step| self.active[*step]).collect::<Vec<_>>() {
+                let Some(other) = element(self.one, row, step) else { continue };
+                if !self.matched[signature * self.steps + step] {
+                    self.pair(signature, step, (&Element::Float(fill), &other), &mut destination, 2);
+                }
+            }
+        }
+    }
+
+    /// What stands for a missing sample of the side "one". As in Prometheus, which has swapped the sides of
+    /// `group_right` by then but not the values, this is the right one's whichever side that is.
+    fn fill_of_one(&self) -> Option<f64> {
+        self.matching.fill_right
+    }
+
+    fn fill_of_many(&self) -> Option<f64> {
+        self.matching.fill_left
+    }
+
+    fn one_row(&self, signature: usize, step: usize) -> Option<usize> {
+        self.one_rows[signature].iter().copied().find(|row| self.one.is_present(*row, step))
+    }
+
+    fn pair(
+        &mut self,
+        signature: usize,
+        step: usize,
+        (many, one): (&Element, &Element),
+        destination: &mut Destination,
+        phase: u8,
+    ) {
+        let (lhs, rhs) = if self.is_swapped() { (one, many) } else { (many, one) };
+        let operated = match operate(self.binary.op, lhs, rhs) {
+            Ok(operated) => operated,
+            Err(unfit) => return self.notices.set(step, unfit.notice),
+        };
+        if let Some(notice) = operated.notice {
+            self.notices.set(step, notice);
+        }
+        if let Err(error) = self.claim(signature, step, destination) {
+            return self.note_trouble(step, phase, error);
+        }
+        let value = match self.binary.return_bool {
+            true => Element::Float(f64::from(u8::from(operated.keep))),
+            false if operated.keep => operated.value,
+            false => return,
+        };
+        let row = match destination.row {
+            Some(row) => row,
+            None => {
+                let row = self.output.row(&destination.labels, self.binary.return_bool);
+                *destination.row.insert(row)
+            }
+        };
+        if let Err(error) = self.output.put(row, step, value) {
+            self.note_trouble(step, 3, error);
+        }
+    }
+
+    /// Refuses a second sample where there may be one only.
+    fn claim(&mut self, signature: usize, step: usize, destination: &Destination) -> Result<(), EvalError> {
+        let refused = |message: &str| Err(EvalError::Execution(message.to_string()));
+        let matched = &mut self.matched[signature * self.steps + step];
+        let was_matched = std::mem::replace(matched, true);
+        match &destination.given {
+            None if was_matched => refused(
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+            ),
+            None => Ok(()),
+            Some(key) => {
+                let steps = self.steps;
+                let given = self.given.entry(*key).or_insert_with(|| vec![false; steps]);
+                if std::mem::replace(&mut given[step], true) {
+                    return refused(
+                        "multiple matches for labels: grouping labels must ensure unique matches",
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Where the results of a row of each side go. A side that is filled in has the labels by which it would have
+    /// been found.
+    fn destination(&self, signature: usize, many: Option<usize>, one: Option<usize>) -> Destination {
+        let head = |rows: &Vector, row: usize| rows.head(row).labels.clone();
+        let (many, one) = match (many, one) {
+            (Some(many), Some(one)) => (head(self.many, many), head(self.one, one)),
+            (Some(many), None) => {
+                let many = head(self.many, many);
+                let one = matched_labels(self.matching, &many);
+                (many, one)
+            }
+            (None, Some(one)) => {
+                let one = head(self.one, one);
+                (matched_labels(self.matching, &one), one)
+            }
+            (None, None) => (Labels::empty(), Labels::empty()),
+        };
+        let labels = self.result_labels(&many, &one);
+        let given = (!self.is_one_to_one()).then(|| (signature, labels.id()));
+        Destination { row: None, labels, given }
+    }
+
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let drops_metadata = changes_meaning(self.binary.op);
+        let is_listed = |name: &str| self.matching.labels.iter().any(|l| l == name);
+        let labels = many.without(|name| {
+            let is_dropped = self.is_one_to_one() && is_listed(name) != self.matching.on;
+            is_dropped || (drops_metadata && is_metadata(name))
+        });
+        if self.matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.builder();
+        for name in &self.matching.include {
+            builder.set(name, one.get(name).unwrap_or_default());
+        }
+        builder.build()
+    }
+
+    fn finish(self, span: Span) -> Result<Vector, EvalError> {
+        if let Some(trouble) = self.trouble {
+            return Err(trouble.error);
+        }
+        self.notices.note(span);
+        Ok(self.output.vector)
+    }
+}

@@ -1,0 +1,331 @@
+//! Evaluation over columns: an expression's value is one row per series with a cell per step.
+//!
+//! Rows are streamed from where they arise to where they are used: an aggregation over a rate sees one row at a
+//! time and keeps its groups only. Labels are looked at once per series, never per step.
+
+mod aggregate;
+mod average;
+mod binary;
+mod count_values;
+mod decode;
+mod element;
+mod matching;
+mod range;
+mod rank;
+mod result;
+mod selector;
+mod vector;
+
+use std::cell::{Cell as Shared, RefCell};
+
+use model::{Classify, ErrorKind, SeriesData, Value};
+
+pub(crate) use average::{HistogramMean, Mean};
+pub(crate) use decode::{Decoded, Track, overlaps};
+pub(crate) use selector::{Aspect, Reference};
+pub(crate) use vector::{Assembler, Cell, Head, Row, Sink, Vector, empty_cells};
+
+use crate::annotations::{Annotations, Notice, Notices};
+use crate::ast::{Call, Expr, ExprKind, Span, UnaryOp, ValueType};
+use crate::functions;
+use crate::plan::{Plan, value_type};
+
+/// A result with what there is to say about it.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The result.
+    pub value: Value,
+    /// Warnings and infos.
+    pub annotations: Annotations,
+    /// What it cost.
+    pub stats: EvalStats,
+}
+
+/// What an evaluation cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EvalStats {
+    /// Samples looked at over all steps.
+    pub total_samples: u64,
+    /// The most cells held at once.
+    pub peak_samples: u64,
+    /// Samples looked at by step, where asked for.
+    pub per_step: Vec<(i64, u64)>,
+}
+
+/// Why a query has no result. The texts are Prometheus's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// The query or its data do not allow it.
+    #[error("{0}")]
+    Execution(String),
+    /// More samples than the limit allows.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// The deadline passed.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The caller went away.
+    #[error("query was canceled in expression evaluation")]
+    Canceled,
+}
+
+impl Classify for EvalError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            EvalError::Execution(_) | EvalError::TooManySamples => ErrorKind::LimitExceeded,
+            EvalError::Timeout => ErrorKind::Timeout,
+            EvalError::Canceled => ErrorKind::Canceled,
+        }
+    }
+}
+
+/// The times at which an expression is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) start: i64,
+    pub(crate) interval: i64,
+    pub(crate) steps: usize,
+}
+
+impl Grid {
+    /// From `start` to `end`, both included.
+    pub(crate) fn new(start: i64, end: i64, interval: i64) -> Grid {
+        let interval = interval.max(1);
+        let steps = if end < start { 0 } else { ((end - start) / interval) as usize + 1 };
+        Grid { start, interval, steps }
+    }
+
+    pub(crate) fn times(self) -> impl Iterator<Item = i64> {
+        (0..self.steps as i64).map(move |step| self.start + step * self.interval)
+    }
+
+    pub(crate) fn end(self) -> i64 {
+        self.start + (self.steps.max(1) as i64 - 1) * self.interval
+    }
+
+    fn first_step(self) -> Grid {
+        Grid { steps: 1, ..self }
+    }
+}
+
+/// Evaluates one query. What is collected on the way is shared, since rows are streamed through closures.
+pub(crate) struct Evaluator<'p> {
+    pub(crate) plan: &'p Plan,
+    pub(crate) data: Vec<Vec<Decoded<'p>>>,
+    notices: RefCell<Notices>,
+    /// Samples looked at, by step of the grid being evaluated.
+    samples: RefCell<Vec<u64>>,
+    held: Shared<u64>,
+    peak: Shared<u64>,
+}
+
+pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluated, EvalError> {
+    let options = &plan.options;
+    let grid = Grid::new(options.start_ms, options.end_ms, options.step_ms.unwrap_or(1));
+    let evaluator = Evaluator {
+        plan,
+        data: data.iter().map(|series| series.iter().map(Decoded::new).collect()).collect(),
+        notices: RefCell::default(),
+        samples: RefCell::new(vec![0; grid.steps]),
+        held: Shared::new(0),
+        peak: Shared::new(0),
+    };
+    let value = evaluator.value(grid)?;
+    let samples = evaluator.samples.into_inner();
+    let per_step = match options.stats_per_step {
+        true => grid.times().zip(samples.iter().copied()).collect(),
+        false => Vec::new(),
+    };
+    let stats =
+        EvalStats { total_samples: samples.iter().sum(), peak_samples: evaluator.peak.get(), per_step };
+    Ok(Evaluated { value, annotations: evaluator.notices.into_inner().formatted(&plan.query), stats })
+}
+
+impl<'p> Evaluator<'p> {
+    /// Hands each row of a vector expression to `sink`.
+    pub(crate) fn rows(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        self.plan.options.check()?;
+        if grid.steps == 0 {
+            return Ok(());
+        }
+        if grid.steps > 1 && is_step_invariant(expr) {
+            return self.repeated_rows(expr, grid, sink);
+        }
+        match &expr.kind {
+            ExprKind::Paren(inner) => self.rows(inner, grid, sink),
+            ExprKind::Unary(UnaryOp::Plus, inner) => self.rows(inner, grid, sink),
+            ExprKind::Unary(UnaryOp::Minus, inner) => self.rows(inner, grid, &mut |mut row| {
+                row.negate();
+                sink(row)
+            }),
+            ExprKind::Vector(selector) => self.selector_rows(selector, expr.span, grid, sink),
+            ExprKind::Aggregate(aggregate) => self.aggregate_rows(aggregate, expr.span, grid, sink),
+            ExprKind::Binary(binary) => self.binary_rows(binary, expr.span, grid, sink),
+            ExprKind::Call(call) => functions::rows(self, call, expr.span, grid, sink),
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
+                Err(EvalError::Execution("unexpected error: not an instant vector".to_string()))
+            }
+        }
+    }
+
+    /// All rows of a vector expression.
+    pub(crate) fn vector(&self, expr: &Expr, grid: Grid) -> Result<Vector, EvalError> {
+        let mut vector = Vector::new(grid.steps);
+        self.rows(expr, grid, &mut |row| {
+            self.hold(row.floats.len())?;
+            vector.push(row);
+            Ok(())
+        })?;
+        Ok(vector)
+    }
+
+    /// The values of a scalar expression, one per step.
+    pub(crate) fn scalars(&self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, EvalError> {
+        match &expr.kind {
+            ExprKind::Number(number) => Ok(vec![number.value; grid.steps]),
+            ExprKind::Paren(inner) | ExprKind::Unary(UnaryOp::Plus, inner) => self.scalars(inner, grid),
+            ExprKind::Unary(UnaryOp::Minus, inner) => {
+                let mut values = self.scalars(inner, grid)?;
+                values.iter_mut().for_each(|v| *v = -*v);
+                Ok(values)
+            }
+            ExprKind::Binary(binary) => self.scalar_binary(binary, grid),
+            ExprKind::Call(call) => functions::scalars(self, call, grid),
+            _ => Err(EvalError::Execution("unexpected error: not a scalar".to_string())),
+        }
+    }
+
+    /// A scalar argument of a call, or nothing where the call has fewer arguments.
+    pub(crate) fn argument(
+        &self,
+        call: &Call,
+        index: usize,
+        grid: Grid,
+    ) -> Result<Option<Vec<f64>>, EvalError> {
+        call.args.get(index).map(|arg| self.scalars(arg, grid)).transpose()
+    }
+
+    pub(crate) fn note(&self, notice: Notice, at: Span) {
+        self.notices.borrow_mut().add(notice, at);
+    }
+
+    pub(crate) fn notices(&self) -> std::cell::RefMut<'_, Notices> {
+        self.notices.borrow_mut()
+    }
+
+    /// Counts samples looked at for a step of the grid being evaluated.
+    pub(crate) fn samples(&self) -> std::cell::RefMut<'_, Vec<u64>> {
+        self.samples.borrow_mut()
+    }
+
+    /// Runs `inner` with counters of its own for a grid of `steps`, and returns what it counted.
+    pub(crate) fn counting<T>(
+        &self,
+        steps: usize,
+        inner: impl FnOnce() -> Result<T, EvalError>,
+    ) -> Result<(T, Vec<u64>), EvalError> {
+        let outer = self.samples.replace(vec![0; steps]);
+        let outcome = inner();
+        let counted = self.samples.replace(outer);
+        Ok((outcome?, counted))
+    }
+
+    /// Accounts for cells that stay in memory.
+    pub(crate) fn hold(&self, cells: usize) -> Result<(), EvalError> {
+        let held = self.held.get() + cells as u64;
+        self.held.set(held);
+        self.peak.set(self.peak.get().max(held));
+        let limit = self.plan.options.max_samples;
+        if limit > 0 && held > limit {
+            return Err(EvalError::TooManySamples);
+        }
+        Ok(())
+    }
+
+    /// Takes cells back that are gone.
+    pub(crate) fn release(&self, vector: Vector) {
+        self.release_cells(vector.cells());
+    }
+
+    pub(crate) fn release_cells(&self, cells: usize) {
+        self.held.set(self.held.get().saturating_sub(cells as u64));
+    }
+
+    /// What does not depend on the step is evaluated once and shown at every step.
+    fn repeated_rows(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let (once, counted) = self.counting(1, || self.vector(expr, grid.first_step()))?;
+        let looked_at = counted.first().copied().unwrap_or(0);
+        self.samples.borrow_mut().iter_mut().for_each(|samples| *samples += looked_at);
+        let mut floats = empty_cells(grid.steps);
+        let mut histograms = Vec::new();
+        for index in 0..once.len() {
+            floats.fill(once.floats(index)[0]);
+            histograms.clear();
+            if let Some(Some(histogram)) = once.histograms(index).first() {
+                histograms.resize(grid.steps, Some(std::sync::Arc::clone(histogram)));
+            }
+            let head = once.head(index);
+            sink(Row {
+                labels: &head.labels,
+                drop_name: head.drop_name,
+                floats: &mut floats,
+                histograms: &mut histograms,
+            })?;
+        }
+        self.release(once);
+        Ok(())
+    }
+}
+
+/// The expression within parentheses.
+pub(crate) fn unparen(expr: &Expr) -> &Expr {
+    match &expr.kind {
+        ExprKind::Paren(inner) => unparen(inner),
+        _ => expr,
+    }
+}
+
+/// Functions whose result depends on the time of evaluation even if their arguments do not.
+const TIME_DEPENDENT: [&str; 16] = [
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "end",
+    "hour",
+    "info",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "range",
+    "start",
+    "step",
+    "time",
+    "timestamp",
+];
+
+/// Whether an expression has the same value at every step.
+fn is_step_invariant(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => true,
+        ExprKind::Vector(selector) => selector.at.is_some(),
+        ExprKind::Matrix(matrix) => matrix.selector.at.is_some(),
+        ExprKind::Subquery(subquery) => subquery.at.is_some(),
+        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => is_step_invariant(inner),
+        ExprKind::Aggregate(aggregate) => is_step_invariant(unparen(&aggregate.expr)),
+        ExprKind::Binary(binary) => is_step_invariant(&binary.lhs) && is_step_invariant(&binary.rhs),
+        ExprKind::Call(call) => {
+            let args_are = call.args.iter().all(is_step_invariant);
+            // The time of a selected sample is what it is, whenever one asks.
+            let is_timestamp_of_selector = call.func.name == "timestamp"
+                && call.args.iter().all(|arg| matches!(unparen(arg).kind, ExprKind::Vector(_)));
+            args_are && (is_timestamp_of_selector || !TIME_DEPENDENT.contains(&call.func.name))
+        }
+    }
+}
+
+/// Whether an expression is a scalar.
+pub(crate) fn is_scalar(expr: &Expr) -> bool {
+    value_type(expr) == ValueType::Scalar
+}

@@ -1,0 +1,406 @@
+use std::ops::Range;
+
+use model::{EMPTY, is_empty_cell};
+
+use super::decode::weight;
+use super::selector::Reference;
+use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Track, Vector, empty_cells, unparen};
+use crate::annotations::Notice;
+use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
+use crate::functions::window::{Outcome, RangeFunction, Window};
+use crate::plan::{millis, offset_ms};
+
+/// Where the samples of a range come from and how far it reaches.
+pub(crate) struct Source {
+    pub(crate) reference: Reference,
+    pub(crate) range_ms: i64,
+    pub(crate) mode: RangeMode,
+    samples: Samples,
+}
+
+enum Samples {
+    /// The series selected for the selector at a place.
+    Selected(Span),
+    /// The rows of a subquery at its own times.
+    Computed { times: Vec<i64>, rows: Vector },
+}
+
+/// The times a window covers.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Left out.
+    start: i64,
+    /// Taken in.
+    end: i64,
+    /// Where samples are taken from, which exceeds the window for `anchored` and `smoothed`.
+    reach: (i64, i64),
+}
+
+impl Source {
+    fn bounds(&self, time: i64, lookback: i64) -> Bounds {
+        let end = self.reference.of(time);
+        let start = end - self.range_ms;
+        let reach = match self.mode {
+            RangeMode::Normal => (start, end),
+            RangeMode::Anchored => (start - lookback, end),
+            RangeMode::Smoothed => (start - lookback, end + lookback),
+        };
+        Bounds { start, end, reach }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Evaluates the range argument of a call as far as it must be before its windows can slide.
+    pub(crate) fn range_source(&self, arg: &Expr, grid: Grid) -> Result<Source, EvalError> {
+        match &unparen(arg).kind {
+            ExprKind::Matrix(matrix) => Ok(Source {
+                reference: self.reference(&matrix.selector),
+                range_ms: millis(&matrix.range),
+                mode: matrix.selector.range_mode,
+                samples: Samples::Selected(matrix.selector_span),
+            }),
+            ExprKind::Subquery(subquery) => {
+                let (inner, (rows, _)) = self.subquery(subquery, grid)?;
+                Ok(Source {
+                    reference: Reference {
+                        at: subquery.at.map(|at| self.plan.at_ms(at)),
+                        offset: offset_ms(&subquery.offset),
+                    },
+                    range_ms: millis(&subquery.range),
+                    mode: RangeMode::Normal,
+                    samples: Samples::Computed { times: inner.times().collect(), rows },
+                })
+            }
+            _ => Err(EvalError::Execution("unexpected error: not a range vector".to_string())),
+        }
+    }
+
+    /// Evaluates a subquery at its own times, and what it looked at by them.
+    pub(crate) fn subquery(
+        &self,
+        subquery: &Subquery,
+        grid: Grid,
+    ) -> Result<(Grid, (Vector, Vec<u64>)), EvalError> {
+        let interval = match &subquery.step {
+            Some(step) if millis(step) != 0 => millis(step),
+            _ => self.plan.options.subquery_step_ms,
+        };
+        let at = subquery.at.map(|at| self.plan.at_ms(at));
+        let offset = offset_ms(&subquery.offset);
+        let before = at.unwrap_or(grid.start) - offset - millis(&subquery.range);
+        // The first multiple of the step within the range, whose start is left out. The quotient is cut off
+        // toward zero, and below zero that is a multiple within the range already.
+        let mut start = interval * (before / interval);
+        if start <= before {
+            start += interval;
+        }
+        let inner = Grid::new(start, at.unwrap_or(grid.end()) - offset, interval);
+        Ok((inner, self.counting(inner.steps, || self.vector(&subquery.expr, inner))?))
+    }
+
+    /// Shows each series of a source to `visit`.
+    pub(crate) fn tracks(
+        &self,
+        source: &Source,
+        visit: &mut dyn FnMut(&Track<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        match &source.samples {
+            Samples::Selected(place) => {
+                for series in self.selected(*place)? {
+                    self.plan.options.check()?;
+                    visit(&series.track())?;
+                }
+            }
+            Samples::Computed { times, rows } => {
+                for index in 0..rows.len() {
+                    let head = rows.head(index);
+                    let cells = (rows.floats(index), rows.histograms(index));
+                    visit(&Track::of_row(&head.labels, head.drop_name, times, cells.0, cells.1))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what a source held.
+    pub(crate) fn release_source(&self, source: Source) {
+        if let Samples::Computed { rows, .. } = source.samples {
+            self.release(rows);
+        }
+    }
+
+    /// A call of a function over a range vector.
+    pub(crate) fn range_rows(
+        &self,
+        call: &Call,
+        function: RangeFunction,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        let Some(range_arg) = call.args.iter().position(is_range) else {
+            return Err(EvalError::Execution("unexpected error: no range vector".to_string()));
+        };
+        let source = self.range_source(&call.args[range_arg], grid)?;
+        let mut scalars = Vec::new();
+        for (index, arg) in call.args.iter().enumerate() {
+            if index != range_arg {
+                scalars.push(self.scalars(arg, grid)?);
+            }
+        }
+        refuse_mode(call.func.name, source.mode)?;
+        let mut slide = Slide {
+            evaluator: self,
+            source: &source,
+            function,
+            scalars,
+            position: argument_position(&call.args[0]),
+            keeps_name: matches!(call.func.name, "last_over_time" | "first_over_time"),
+            expects_counter: matches!(call.func.name, "rate" | "increase"),
+            grid,
+            floats: empty_cells(grid.steps),
+            histograms: Vec::new(),
+        };
+        let outcome = self.tracks(&source, &mut |track| slide.row(track, sink));
+        self.release_source(source);
+        outcome
+    }
+
+    /// For which steps there is a sample in the window of any series of a range vector.
+    pub(crate) fn present_steps(&self, arg: &Expr, grid: Grid) -> Result<Vec<bool>, EvalError> {
+        let source = self.range_source(arg, grid)?;
+        refuse_mode("absent_over_time", source.mode)?;
+        let mut present = vec![false; grid.steps];
+        let lookback = self.plan.options.lookback_ms;
+        self.tracks(&source, &mut |track| {
+            let mut windows = Windows::new(track);
+            let mut samples = self.samples();
+            for (step, time) in grid.times().enumerate() {
+                let (floats, histograms) = windows.at(source.bounds(time, lookback).reach);
+                present[step] |= !floats.is_empty() || !histograms.is_empty();
+                samples[step] += windows.weight(&floats, &histograms);
+            }
+            Ok(())
+        })?;
+        self.release_source(source);
+        Ok(present)
+    }
+
+    /// The samples of the range that ends at an instant, of each series that has some.
+    pub(crate) fn instant_range(
+        &self,
+        source: &Source,
+        time: i64,
+        visit: &mut dyn FnMut(&Track<'_>, Range<usize>, Range<usize>, (i64, i64)) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let bounds = source.bounds(time, self.plan.options.lookback_ms);
+        self.tracks(source, &mut |track| {
+            let mut windows = Windows::new(track);
+            let (floats, histograms) = windows.at(bounds.reach);
+            if let Some(samples) = self.samples().first_mut() {
+                *samples += windows.weight(&floats, &histograms);
+            }
+            visit(track, floats, histograms, (bounds.start, bounds.end))
+        })
+    }
+}
+
+/// Slides a window along one series after the other.
+struct Slide<'s> {
+    evaluator: &'s Evaluator<'s>,
+    source: &'s Source,
+    function: RangeFunction,
+    /// The other arguments, one value per step.
+    scalars: Vec<Vec<f64>>,
+    position: Span,
+    keeps_name: bool,
+    expects_counter: bool,
+    grid: Grid,
+    floats: Vec<f64>,
+    histograms: Vec<Cell>,
+}
+
+impl Slide<'_> {
+    fn row(&mut self, track: &Track<'_>, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        self.histograms.clear();
+        if !self.fill(track)? {
+            return Ok(());
+        }
+        if self.expects_counter {
+            self.note_doubtful_counter(track);
+        }
+        sink(Row {
+            labels: track.labels,
+            drop_name: !self.keeps_name || track.drop_name,
+            floats: &mut self.floats,
+            histograms: &mut self.histograms,
+        })
+    }
+
+    /// Computes the row of a series; whether it has samples.
+    fn fill(&mut self, track: &Track<'_>) -> Result<bool, EvalError> {
+        let lookback = self.evaluator.plan.options.lookback_ms;
+        let mut samples = self.evaluator.samples();
+        let mut windows = Windows::new(track);
+        let mut any = false;
+        let mut args = [0.0; 2];
+        for (step, time) in self.grid.times().enumerate() {
+            let bounds = self.source.bounds(time, lookback);
+            let (floats, histograms) = windows.at(bounds.reach);
+            self.floats[step] = f64::from_bits(EMPTY);
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            samples[step] += windows.weight(&floats, &histograms);
+            for (arg, scalars) in args.iter_mut().zip(&self.scalars) {
+                *arg = scalars[step];
+            }
+            let window = Window {
+                evaluator: self.evaluator,
+                position: self.position,
+                track,
+                is_floats_only: histograms.is_empty(),
+                floats,
+                histograms,
+                time,
+                start: bounds.start,
+                end: bounds.end,
+                range_ms: self.source.range_ms,
+                mode: self.source.mode,
+                args,
+            };
+            if window.is_floats_only {
+                let value = (self.function.floats)(&window);
+                self.floats[step] = value;
+                any |= !is_empty_cell(value);
+                continue;
+            }
+            match (self.function.mixed)(&window) {
+                Outcome::Nothing => continue,
+                Outcome::Float(value) => self.floats[step] = value,
+                Outcome::Histogram(histogram) => {
+                    self.histograms.resize(self.grid.steps, None);
+                    self.histograms[step] = Some(histogram);
+                }
+            }
+            any = true;
+        }
+        drop(samples);
+        if let Some(check) = self.function.check {
+            self.refuse_bad_arguments(check, track)?;
+        }
+        Ok(any)
+    }
+
+    /// Bad arguments are an error only where there is something to apply them to.
+    fn refuse_bad_arguments(
+        &self,
+        check: fn([f64; 2]) -> Result<(), EvalError>,
+        track: &Track<'_>,
+    ) -> Result<(), EvalError> {
+        let lookback = self.evaluator.plan.options.lookback_ms;
+        let mut windows = Windows::new(track);
+        for (step, time) in self.grid.times().enumerate() {
+            let (floats, histograms) = windows.at(self.source.bounds(time, lookback).reach);
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            let arg = |index: usize| self.scalars.get(index).map_or(0.0, |values| values[step]);
+            check([arg(0), arg(1)])?;
+        }
+        Ok(())
+    }
+
+    fn note_doubtful_counter(&self, track: &Track<'_>) {
+        let Some(metric) = track.labels.metric_name() else { return };
+        let is_named_so = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| metric.ends_with(end));
+        if !is_named_so && self.floats.iter().any(|v| !is_empty_cell(*v)) {
+            self.evaluator.note(Notice::PossibleNonCounter(metric.to_string()), self.position);
+        }
+    }
+}
+
+/// The indexes of the samples within a window that only moves forward.
+struct Windows<'t> {
+    track: &'t Track<'t>,
+    floats: Range<usize>,
+    histograms: Range<usize>,
+    /// Weights of the histograms before each index.
+    weights: Vec<u64>,
+}
+
+impl<'t> Windows<'t> {
+    fn new(track: &'t Track<'t>) -> Windows<'t> {
+        let mut weights = Vec::new();
+        if !track.histograms.is_empty() {
+            weights.push(0);
+            let mut sum = 0;
+            weights.extend(track.histograms.iter().map(|histogram| {
+                sum += weight(histogram);
+                sum
+            }));
+        }
+        Windows { track, floats: 0..0, histograms: 0..0, weights }
+    }
+
+    /// Samples after the first time and up to the second.
+    fn at(&mut self, (after, until): (i64, i64)) -> (Range<usize>, Range<usize>) {
+        advance(&mut self.floats, &self.track.times, after, until);
+        if !self.weights.is_empty() {
+            advance(&mut self.histograms, &self.track.histogram_times, after, until);
+        }
+        (self.floats.clone(), self.histograms.clone())
+    }
+
+    fn weight(&self, floats: &Range<usize>, histograms: &Range<usize>) -> u64 {
+        let of_histograms = match self.weights.is_empty() {
+            true => 0,
+            false => self.weights[histograms.end] - self.weights[histograms.start],
+        };
+        floats.len() as u64 + of_histograms
+    }
+}
+
+fn advance(window: &mut Range<usize>, times: &[i64], after: i64, until: i64) {
+    if window.end == 0 && times.len() > 64 && times[0] <= after {
+        // The first window may lie far from the first sample.
+        window.start = times.partition_point(|t| *t <= after);
+        window.end = window.start;
+    }
+    while window.start < times.len() && times[window.start] <= after {
+        window.start += 1;
+    }
+    window.end = window.end.max(window.start);
+    while window.end < times.len() && times[window.end] <= until {
+        window.end += 1;
+    }
+}
+
+/// Whether an argument is a range vector.
+pub(crate) fn is_range(arg: &Expr) -> bool {
+    matches!(unparen(arg).kind, ExprKind::Matrix(_) | ExprKind::Subquery(_))
+}
+
+/// Where notices about an argument point to. Those about a subquery's samples point to the query's start, as in
+/// Prometheus, which replaces a subquery by its samples before it looks at them.
+pub(crate) fn argument_position(arg: &Expr) -> Span {
+    let arg = unparen(arg);
+    match arg.kind {
+        ExprKind::Subquery(_) => Span::default(),
+        _ => arg.span,
+    }
+}
+
+fn refuse_mode(function: &str, mode: RangeMode) -> Result<(), EvalError> {
+    let (mode, allowed) = match mode {
+        RangeMode::Normal => return Ok(()),
+        RangeMode::Anchored => ("anchored", &["changes", "delta", "increase", "rate", "resets"][..]),
+        RangeMode::Smoothed => ("smoothed", &["delta", "increase", "rate"][..]),
+    };
+    if allowed.contains(&function) {
+        return Ok(());
+    }
+    let allowed = allowed.join(", ");
+    Err(EvalError::Execution(format!(
+        "{mode} modifier can only be used with: {allowed} - not with {function}"
+    )))
+}

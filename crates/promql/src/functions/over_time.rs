@@ -1,0 +1,360 @@
+//! `*_over_time` and its kin: statistics of a window.
+
+use std::sync::Arc;
+
+use model::{EMPTY, ResetHint};
+
+use super::window::{Outcome, RangeFunction, Window};
+use crate::annotations::{HistogramOperation, Notice};
+use crate::eval::EvalError;
+use crate::histogram::{FloatHistogram, kahan_inc};
+
+/// The function of this name, if it is one of these.
+pub(super) fn function(name: &str) -> Option<RangeFunction> {
+    let of = |floats: fn(&Window<'_>) -> f64, mixed: fn(&Window<'_>) -> Outcome| {
+        Some(RangeFunction { floats, mixed, check: None })
+    };
+    match name {
+        "avg_over_time" => of(avg, avg_mixed),
+        "sum_over_time" => of(sum, sum_mixed),
+        "count_over_time" => of(count, |window| Outcome::Float(count(window))),
+        "present_over_time" => of(|_| 1.0, |_| Outcome::Float(1.0)),
+        "min_over_time" => of(min, |window| ignoring_histograms(window, min)),
+        "max_over_time" => of(max, |window| ignoring_histograms(window, max)),
+        "ts_of_min_over_time" => of(time_of_min, |window| ignoring_histograms(window, time_of_min)),
+        "ts_of_max_over_time" => of(time_of_max, |window| ignoring_histograms(window, time_of_max)),
+        "stddev_over_time" => of(stddev, |window| ignoring_histograms(window, stddev)),
+        "stdvar_over_time" => of(stdvar, |window| ignoring_histograms(window, stdvar)),
+        "mad_over_time" => of(mad, |window| ignoring_histograms(window, mad)),
+        "quantile_over_time" => {
+            of(quantile_of_window, |window| ignoring_histograms(window, quantile_of_window))
+        }
+        "first_over_time" => of(|window| window.values()[0], first_mixed),
+        "last_over_time" => of(last, last_mixed),
+        "ts_of_first_over_time" => of(|window| window.times()[0] as f64 / 1000.0, time_of_first_mixed),
+        "ts_of_last_over_time" => of(time_of_last, time_of_last_mixed),
+        "deriv" => of(deriv, |window| ignoring_histograms(window, deriv)),
+        "predict_linear" => of(predict, |window| ignoring_histograms(window, predict)),
+        "changes" => of(super::changes::changes, super::changes::changes_mixed),
+        "resets" => of(super::changes::resets, super::changes::resets_mixed),
+        "double_exponential_smoothing" => Some(RangeFunction {
+            floats: smooth,
+            mixed: |window| ignoring_histograms(window, smooth),
+            check: Some(refuse_smoothing_factors),
+        }),
+        _ => None,
+    }
+}
+
+/// Floats only count; that histograms were there is noted.
+fn ignoring_histograms(window: &Window<'_>, floats: fn(&Window<'_>) -> f64) -> Outcome {
+    if window.floats.is_empty() {
+        return Outcome::Nothing;
+    }
+    window.note(Notice::HistogramIgnoredInMixedRange(window.metric()));
+    Outcome::of_cell(floats(window))
+}
+
+fn sum(window: &Window<'_>) -> f64 {
+    let (mut sum, mut compensation) = (0.0, 0.0);
+    for value in window.values() {
+        (sum, compensation) = kahan_inc(*value, sum, compensation);
+    }
+    if sum.is_infinite() { sum } else { sum + compensation }
+}
+
+fn avg(window: &Window<'_>) -> f64 {
+    let mut mean = crate::eval::Mean::default();
+    for value in window.values() {
+        mean.add(*value);
+    }
+    mean.get()
+}
+
+fn sum_mixed(window: &Window<'_>) -> Outcome {
+    if window.is_mixed() {
+        return window.note_mixed();
+    }
+    let hints = HintsSeen::of(window.histograms());
+    let mut total = FloatHistogram::clone(&window.histograms()[0]);
+    let mut compensation = None;
+    let mut reconciled = false;
+    for histogram in &window.histograms()[1..] {
+        match total.kahan_add(histogram, &mut compensation) {
+            Ok(combined) => reconciled |= combined.nhcb_bounds_reconciled,
+            Err(_) => return note_mixed_schemas(window),
+        }
+    }
+    if let Some(compensation) = compensation {
+        match total.add(&compensation) {
+            Ok(combined) => reconciled |= combined.nhcb_bounds_reconciled,
+            Err(_) => return note_mixed_schemas(window),
+        }
+    }
+    hints.note(window, reconciled);
+    Outcome::of_histogram(total)
+}
+
+fn avg_mixed(window: &Window<'_>) -> Outcome {
+    if window.is_mixed() {
+        return window.note_mixed();
+    }
+    let hints = HintsSeen::of(window.histograms());
+    let mut mean = crate::eval::HistogramMean::new(&window.histograms()[0]);
+    let mut reconciled = false;
+    for histogram in &window.histograms()[1..] {
+        match mean.add(histogram) {
+            Ok(combined) => reconciled |= combined.nhcb_bounds_reconciled,
+            Err(_) => return note_mixed_schemas(window),
+        }
+    }
+    hints.note(window, reconciled);
+    Outcome::of_histogram(mean.finish())
+}
+
+fn note_mixed_schemas(window: &Window<'_>) -> Outcome {
+    window.note(Notice::MixedBucketSchemas(window.metric()));
+    Outcome::Nothing
+}
+
+/// Which reset hints occur.
+struct HintsSeen {
+    reset: bool,
+    no_reset: bool,
+}
+
+impl HintsSeen {
+    fn of(histograms: &[Arc<FloatHistogram>]) -> HintsSeen {
+        let seen = |hint: ResetHint| histograms.iter().any(|h| h.reset_hint == hint);
+        HintsSeen { reset: seen(ResetHint::Yes), no_reset: seen(ResetHint::No) }
+    }
+
+    fn note(&self, window: &Window<'_>, reconciled: bool) {
+        if self.reset && self.no_reset {
+            window.note(Notice::CounterResetCollision(HistogramOperation::Aggregation));
+        }
+        if reconciled {
+            window.note(Notice::MismatchedCustomBuckets(HistogramOperation::Aggregation));
+        }
+    }
+}
+
+fn count(window: &Window<'_>) -> f64 {
+    (window.floats.len() + window.histograms.len()) as f64
+}
+
+/// The index of the value that no other displaces.
+fn extreme(values: &[f64], displaces: impl Fn(f64, f64) -> bool) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if displaces(*value, values[best]) || values[best].is_nan() {
+            best = index;
+        }
+    }
+    best
+}
+
+fn max(window: &Window<'_>) -> f64 {
+    window.values()[extreme(window.values(), |new, best| new > best)]
+}
+
+fn min(window: &Window<'_>) -> f64 {
+    window.values()[extreme(window.values(), |new, best| new < best)]
+}
+
+fn time_of_max(window: &Window<'_>) -> f64 {
+    window.times()[extreme(window.values(), |new, best| new >= best)] as f64 / 1000.0
+}
+
+fn time_of_min(window: &Window<'_>) -> f64 {
+    window.times()[extreme(window.values(), |new, best| new <= best)] as f64 / 1000.0
+}
+
+fn stdvar(window: &Window<'_>) -> f64 {
+    let mut count = 0.0;
+    let (mut mean, mut mean_compensation) = (0.0, 0.0);
+    let (mut squares, mut squares_compensation) = (0.0, 0.0);
+    for value in window.values() {
+        count += 1.0;
+        let delta = value - (mean + mean_compensation);
+        (mean, mean_compensation) = kahan_inc(delta / count, mean, mean_compensation);
+        let product = delta * (value - (mean + mean_compensation));
+        (squares, squares_compensation) = kahan_inc(product, squares, squares_compensation);
+    }
+    (squares + squares_compensation) / count
+}
+
+fn stddev(window: &Window<'_>) -> f64 {
+    stdvar(window).sqrt()
+}
+
+fn mad(window: &Window<'_>) -> f64 {
+    if window.values().iter().any(|v| v.is_nan()) {
+        return f64::NAN;
+    }
+    let mut values = window.values().to_vec();
+    let median = quantile(0.5, &mut values);
+    values.iter_mut().for_each(|v| *v = (*v - median).abs());
+    quantile(0.5, &mut values)
+}
+
+fn quantile_of_window(window: &Window<'_>) -> f64 {
+    let q = window.args[0];
+    if !(0.0..=1.0).contains(&q) {
+        window.note(Notice::InvalidQuantile(crate::number::shortest(q)));
+    }
+    quantile(q, &mut window.values().to_vec())
+}
+
+/// The quantile of some values, which are sorted on the way, NaN first.
+pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
+    let last = values.len() - 1;
+    let rank = q * last as f64;
+    let lower = rank.floor().max(0.0) as usize;
+    let upper = last.min(lower + 1);
+    let weight = rank - rank.floor();
+    values[lower] * (1.0 - weight) + values[upper] * weight
+}
+
+fn last(window: &Window<'_>) -> f64 {
+    let values = window.values();
+    values[values.len() - 1]
+}
+
+fn time_of_last(window: &Window<'_>) -> f64 {
+    let times = window.times();
+    times[times.len() - 1] as f64 / 1000.0
+}
+
+fn first_mixed(window: &Window<'_>) -> Outcome {
+    match (window.times().first(), window.histogram_times().first()) {
+        (Some(float), Some(histogram)) if float < histogram => Outcome::Float(window.values()[0]),
+        (_, Some(_)) => Outcome::Histogram(Arc::clone(&window.histograms()[0])),
+        _ => Outcome::Nothing,
+    }
+}
+
+fn last_mixed(window: &Window<'_>) -> Outcome {
+    match (window.times().last(), window.histogram_times().last()) {
+        (Some(float), Some(histogram)) if histogram < float => Outcome::Float(last(window)),
+        (_, Some(_)) => Outcome::Histogram(Arc::clone(&window.histograms()[window.histograms.len() - 1])),
+        _ => Outcome::Nothing,
+    }
+}
+
+fn time_of_first_mixed(window: &Window<'_>) -> Outcome {
+    let first = window.times().iter().take(1).chain(window.histogram_times().iter().take(1)).min();
+    first.map_or(Outcome::Nothing, |time| Outcome::Float(*time as f64 / 1000.0))
+}
+
+fn time_of_last_mixed(window: &Window<'_>) -> Outcome {
+    let last = window.times().last().into_iter().chain(window.histogram_times().last()).max();
+    last.map_or(Outcome::Nothing, |time| Outcome::Float(*time as f64 / 1000.0))
+}
+
+/// Slope and value at `origin` of the line through the samples with the least squares.
+fn regression(times: &[i64], values: &[f64], origin: i64) -> (f64, f64) {
+    let first = values[0];
+    if values.iter().all(|v| *v == first) || values.len() == 1 {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let n = values.len() as f64;
+    let (mut x, mut y, mut xy, mut xx) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+    for (time, value) in times.iter().zip(values) {
+        let at = (time - origin) as f64 / 1e3;
+        x = kahan_inc(at, x.0, x.1);
+        y = kahan_inc(*value, y.0, y.1);
+        xy = kahan_inc(at * value, xy.0, xy.1);
+        xx = kahan_inc(at * at, xx.0, xx.1);
+    }
+    let (x, y, xy, xx) = (x.0 + x.1, y.0 + y.1, xy.0 + xy.1, xx.0 + xx.1);
+    let covariance = xy - x * y / n;
+    let variance = xx - x * x / n;
+    let slope = covariance / variance;
+    (slope, y / n - slope * x / n)
+}
+
+fn deriv(window: &Window<'_>) -> f64 {
+    if window.floats.len() < 2 {
+        return f64::from_bits(EMPTY);
+    }
+    // An origin near the samples keeps the products small.
+    regression(window.times(), window.values(), window.times()[0]).0
+}
+
+fn predict(window: &Window<'_>) -> f64 {
+    if window.floats.len() < 2 {
+        return f64::from_bits(EMPTY);
+    }
+    let (slope, intercept) = regression(window.times(), window.values(), window.time);
+    slope * window.args[0] + intercept
+}
+
+fn smooth(window: &Window<'_>) -> f64 {
+    let values = window.values();
+    if values.len() < 2 {
+        return f64::from_bits(EMPTY);
+    }
+    let [smoothing, trending] = window.args;
+    let (mut before, mut smoothed) = (0.0, values[0]);
+    let mut trend = values[1] - values[0];
+    for (index, value) in values.iter().enumerate().skip(1) {
+        let scaled = smoothing * value;
+        if index > 1 {
+            trend = trending * (smoothed - before) + (1.0 - trending) * trend;
+        }
+        let carried = (1.0 - smoothing) * (smoothed + trend);
+        (before, smoothed) = (smoothed, scaled + carried);
+    }
+    smoothed
+}
+
+fn refuse_smoothing_factors([smoothing, trending]: [f64; 2]) -> Result<(), EvalError> {
+    let refused = |name: &str, symbol: &str, value: f64| {
+        let value = go_fixed(value);
+        Err(EvalError::Execution(format!("invalid {name} factor. Expected: 0 < {symbol} < 1, got: {value}")))
+    };
+    if smoothing <= 0.0 || smoothing >= 1.0 {
+        return refused("smoothing", "sf", smoothing);
+    }
+    if trending <= 0.0 || trending >= 1.0 {
+        return refused("trend", "tf", trending);
+    }
+    Ok(())
+}
+
+/// Go's `%f`.
+fn go_fixed(value: f64) -> String {
+    if value.is_finite() { format!("{value:.6}") } else { crate::number::shortest(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_between_two_values_is_weighted() {
+        assert_eq!(quantile(0.5, &mut [3.0, 1.0, 2.0, 4.0]), 2.5);
+        assert_eq!(quantile(1.0, &mut [3.0, 1.0]), 3.0);
+        assert_eq!(quantile(1.0, &mut [f64::NAN, 1.0]), 1.0);
+        assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+        assert_eq!(quantile(-0.1, &mut [1.0]), f64::NEG_INFINITY);
+        assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
+    }
+
+    #[test]
+    fn a_regression_through_a_line_is_the_line() {
+        let (slope, intercept) = regression(&[0, 1000, 2000], &[1.0, 3.0, 5.0], 1000);
+        assert_eq!((slope, intercept), (2.0, 3.0));
+    }
+}

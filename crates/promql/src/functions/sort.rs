@@ -1,0 +1,114 @@
+//! `sort` and its kin, which order the samples of an instant query.
+
+use std::cmp::Ordering;
+
+use super::{argument, string_argument};
+use crate::annotations::Notice;
+use crate::ast::{Call, Span};
+use crate::eval::{EvalError, Evaluator, Grid, Head, Row, Sink, Vector};
+
+pub(super) fn rows(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    span: Span,
+    grid: Grid,
+    sink: &mut Sink<'_>,
+) -> Result<(), EvalError> {
+    let is_by_label = call.func.name.starts_with("sort_by_label");
+    if grid.steps > 1 {
+        evaluator.note(Notice::SortInRangeQuery, span);
+        return evaluator.rows(argument(call, 0)?, grid, &mut |row| match is_by_label {
+            true => sink(row),
+            false => emit_floats(row, sink),
+        });
+    }
+    let mut vector = evaluator.vector(argument(call, 0)?, grid)?;
+    let mut order: Vec<usize> = (0..vector.len()).collect();
+    if is_by_label {
+        let names = (1..call.args.len()).map(|index| string_argument(call, index));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        order.sort_by(|a, b| by_labels(vector.head(*a), vector.head(*b), &names));
+        if call.func.name == "sort_by_label_desc" {
+            order.reverse();
+        }
+    } else {
+        let is_descending = call.func.name == "sort_desc";
+        order.retain(|row| vector.histogram_at(*row, 0).is_none());
+        order.sort_by(|a, b| by_value(&vector, *a, *b, is_descending));
+    }
+    let outcome = vector.emit(order, sink);
+    evaluator.release(vector);
+    outcome
+}
+
+fn emit_floats(row: Row<'_>, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+    let row = Row { histograms: &mut [], ..row };
+    if row.is_empty() { Ok(()) } else { sink(row) }
+}
+
+/// NaN comes last, whichever way the others go.
+fn by_value(vector: &Vector, a: usize, b: usize, is_descending: bool) -> Ordering {
+    let (a, b) = (vector.float_at(a, 0), vector.float_at(b, 0));
+    let by_number = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+    let by_number = if is_descending { by_number.reverse() } else { by_number };
+    a.is_nan().cmp(&b.is_nan()).then(by_number)
+}
+
+fn by_labels(a: &Head, b: &Head, names: &[&str]) -> Ordering {
+    let value = |head: &Head, name: &str| head.labels.get(name).unwrap_or_default().to_string();
+    for name in names {
+        let (a, b) = (value(a, name), value(b, name));
+        if a != b {
+            return if natural_before(&a, &b) { Ordering::Less } else { Ordering::Greater };
+        }
+    }
+    a.labels.cmp(&b.labels)
+}
+
+/// Whether `a` comes before `b` in natural order, where `node10` follows `node9`: runs of digits compare as
+/// numbers, the rest as text.
+fn natural_before(a: &str, b: &str) -> bool {
+    let (a, b) = (chunks(a), chunks(b));
+    for (index, chunk) in a.iter().enumerate() {
+        let Some(other) = b.get(index) else { return false };
+        let (is_last, is_last_other) = (index + 1 == a.len(), index + 1 == b.len());
+        let is_same = match (chunk.parse::<i64>(), other.parse::<i64>()) {
+            (Ok(x), Ok(y)) if x != y => return x < y,
+            (Ok(_), Ok(_)) => true,
+            _ => chunk == other,
+        };
+        if !is_same {
+            return chunk < other;
+        }
+        if is_last || is_last_other {
+            return is_last;
+        }
+    }
+    false
+}
+
+/// Runs of digits and runs of anything else.
+fn chunks(text: &str) -> Vec<&str> {
+    let mut chunks = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let is_digit = first.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_digit).unwrap_or(rest.len());
+        chunks.push(&rest[..end]);
+        rest = &rest[end..];
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_within_text_compare_as_numbers() {
+        for (a, b) in [("node9", "node10"), ("a", "b"), ("1.2", "1.10"), ("4m5", "4m600"), ("v", "v1")] {
+            assert!(natural_before(a, b), "{a} before {b}");
+            assert!(!natural_before(b, a), "{b} not before {a}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What a query needs before it can be evaluated: its tree, its times, and the selects that answer it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use model::{Classify, ErrorKind, Matcher, SeriesData, TimeRange};
+use runtime::Clock;
+
+use crate::ast::{At, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector};
+use crate::error::ParseError;
+use crate::eval::{self, EvalError, Evaluated};
+use crate::{parse, resolve_durations};
+
+/// When and within which bounds a query is evaluated.
+#[derive(Debug, Clone)]
+pub struct EvalOptions {
+    /// First evaluation time in milliseconds.
+    pub start_ms: i64,
+    /// Last evaluation time; equal to the first for an instant query.
+    pub end_ms: i64,
+    /// Step; `None` for an instant query.
+    pub step_ms: Option<i64>,
+    /// How far back a sample may lie to stand for the present.
+    pub lookback_ms: i64,
+    /// Step of subqueries that name none.
+    pub subquery_step_ms: i64,
+    /// Samples that may be held at once, 0 for any number.
+    pub max_samples: u64,
+    /// When the evaluation gives up.
+    pub deadline: Option<Instant>,
+    /// Set by the caller to end the evaluation.
+    pub cancel: Arc<AtomicBool>,
+    /// Whether samples are counted by step too.
+    pub stats_per_step: bool,
+}
+
+/// A parsed query, ready for its samples.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) query: String,
+    pub(crate) expr: Expr,
+    pub(crate) options: EvalOptions,
+    selects: Vec<SelectSpec>,
+    /// Which select answers the selector at a place of the query.
+    places: Vec<(Span, usize)>,
+}
+
+/// The samples that a selector needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelectSpec {
+    /// Which series.
+    pub matchers: Vec<Matcher>,
+    /// Which times, both ends included.
+    pub range: TimeRange,
+}
+
+/// Why a query cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It is not PromQL.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Its value has no place in a range query.
+    #[error("invalid expression type \"{0}\" for range query, must be Scalar or instant Vector")]
+    RangeQueryOf(&'static str),
+}
+
+impl Classify for PlanError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
+}
+
+impl EvalOptions {
+    /// An instant query with the defaults of Prometheus.
+    pub fn instant(at_ms: i64) -> EvalOptions {
+        EvalOptions {
+            start_ms: at_ms,
+            end_ms: at_ms,
+            step_ms: None,
+            lookback_ms: 300_000,
+            subquery_step_ms: 60_000,
+            max_samples: 50_000_000,
+            deadline: None,
+            cancel: Arc::new(AtomicBool::new(false)),
+            stats_per_step: false,
+        }
+    }
+
+    /// A range query with the defaults of Prometheus.
+    pub fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> EvalOptions {
+        EvalOptions { end_ms, step_ms: Some(step_ms), ..EvalOptions::instant(start_ms) }
+    }
+
+    /// Whether the caller still wants the answer.
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(EvalError::Canceled);
+        }
+        if self.deadline.is_some_and(|deadline| Clock::system().instant() > deadline) {
+            return Err(EvalError::Timeout);
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Parses `query`, computes its durations and finds out what must be selected.
+    pub fn new(query: &str, options: &EvalOptions) -> Result<Plan, PlanError> {
+        let mut expr = parse(query)?;
+        let step_ms = options.step_ms.unwrap_or(0);
+        resolve_durations(&mut expr, options.start_ms, options.end_ms, step_ms)?;
+        if options.step_ms.is_some() {
+            match value_type(&expr) {
+                ValueType::Vector | ValueType::Scalar => {}
+                ValueType::Matrix => return Err(PlanError::RangeQueryOf("range vector")),
+                ValueType::String => return Err(PlanError::RangeQueryOf("string")),
+            }
+        }
+        let mut plan = Plan {
+            query: query.to_string(),
+            expr,
+            options: options.clone(),
+            selects: Vec::new(),
+            places: Vec::new(),
+        };
+        let mut finder = SelectFinder { options, found: Vec::new() };
+        finder.visit(&plan.expr, TimeRange::new(options.start_ms, options.end_ms));
+        for (span, spec) in finder.found {
+            plan.add_select(span, spec);
+        }
+        Ok(plan)
+    }
+
+    /// The selects whose series [`Plan::evaluate`] expects, in this order.
+    pub fn selects(&self) -> Vec<SelectSpec> {
+        self.selects.clone()
+    }
+
+    /// The tree.
+    pub fn expr(&self) -> &Expr {
+        &self.expr
+    }
+
+    /// Evaluates over the series of each select: merged, sorted samples, a series once per select.
+    pub fn evaluate(&self, data: Vec<Vec<SeriesData>>) -> Result<Evaluated, EvalError> {
+        eval::evaluate(self, &data)
+    }
+
+    pub(crate) fn select_at(&self, span: Span) -> Option<usize> {
+        self.places.iter().find(|(place, _)| *place == span).map(|(_, index)| *index)
+    }
+
+    pub(crate) fn at_ms(&self, at: At) -> i64 {
+        at_ms(&self.options, at)
+    }
+
+    fn add_select(&mut self, span: Span, spec: SelectSpec) {
+        let index = match self.selects.iter().position(|known| *known == spec) {
+            Some(index) => index,
+            None => {
+                self.selects.push(spec);
+                self.selects.len() - 1
+            }
+        };
+        self.places.push((span, index));
+    }
+}
+
+/// The type of an expression's value.
+pub(crate) fn value_type(expr: &Expr) -> ValueType {
+    match &expr.kind {
+        ExprKind::Number(_) => ValueType::Scalar,
+        ExprKind::String(_) => ValueType::String,
+        ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
+        ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
+        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => value_type(inner),
+        ExprKind::Call(call) => call.func.returns,
+        ExprKind::Binary(binary) => match (value_type(&binary.lhs), value_type(&binary.rhs)) {
+            (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
+            _ => ValueType::Vector,
+        },
+    }
+}
+
+/// The value of a duration after [`resolve_durations`].
+pub(crate) fn millis(duration: &DurationExpr) -> i64 {
+    match duration {
+        DurationExpr::Millis(ms) => *ms,
+        // No computed duration is left in a plan.
+        DurationExpr::Computed(..) => 0,
+    }
+}
+
+/// The value of an optional duration after [`resolve_durations`].
+pub(crate) fn offset_ms(duration: &Option<DurationExpr>) -> i64 {
+    duration.as_ref().map_or(0, millis)
+}
+
+fn at_ms(options: &EvalOptions, at: At) -> i64 {
+    match at {
+        At::Timestamp(ms) => ms,
+        At::Start => options.start_ms,
+        At::End => options.end_ms,
+    }
+}
+
+struct SelectFinder<'a> {
+    options: &'a EvalOptions,
+    found: Vec<(Span, SelectSpec)>,
+}
+
+impl SelectFinder<'_> {
+    /// Visits what is evaluated at times within `times`.
+    fn visit(&mut self, expr: &Expr, times: TimeRange) {
+        match &expr.kind {
+            ExprKind::Number(_) | ExprKind::String(_) => {}
+            ExprKind::Vector(selector) => self.add(selector, expr.span, None, times),
+            ExprKind::Matrix(matrix) => {
+                let range = millis(&matrix.range);
+                self.add(&matrix.selector, matrix.selector_span, Some(range), times);
+            }
+            ExprKind::Subquery(subquery) => {
+                let times = match subquery.at {
+                    Some(at) => TimeRange::new(at_ms(self.options, at), at_ms(self.options, at)),
+                    None => times,
+                };
+                let offset = offset_ms(&subquery.offset);
+                let start = times.start - offset - millis(&subquery.range);
+                self.visit(&subquery.expr, TimeRange::new(start, times.end - offset));
+            }
+            ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.visit(inner, times),
+            ExprKind::Binary(binary) => {
+                self.visit(&binary.lhs, times);
+                self.visit(&binary.rhs, times);
+            }
+            ExprKind::Aggregate(aggregate) => {
+                if let Some(param) = &aggregate.param {
+                    self.visit(param, times);
+                }
+                self.visit(&aggregate.expr, times);
+            }
+            ExprKind::Call(call) => call.args.iter().for_each(|arg| self.visit(arg, times)),
+        }
+    }
+
+    fn add(&mut self, selector: &VectorSelector, span: Span, range: Option<i64>, times: TimeRange) {
+        let times = match selector.at {
+            Some(at) => TimeRange::new(at_ms(self.options, at), at_ms(self.options, at)),
+            None => times,
+        };
+        let lookback = self.options.lookback_ms;
+        let is_plain = selector.range_mode == RangeMode::Normal;
+        let back = match range {
+            None => lookback,
+            Some(range) if is_plain => range,
+            Some(range) => range + lookback,
+        };
+        let ahead = if selector.range_mode == RangeMode::Smoothed { lookback } else { 0 };
+        let offset = offset_ms(&selector.offset);
+        // The start is left out of the range, so the first millisecond needed is one later.
+        let range = TimeRange::new(times.start - offset - back + 1, times.end - offset + ahead);
+        self.found.push((span, SelectSpec { matchers: selector.matchers.clone(), range }));
+    }
+}
