@@ -49,7 +49,7 @@ pub struct Distributor {
     memory: MemoryPart,
     pub(crate) metrics: Metrics,
     /// Workspaces of requests that are done.
-    idle: Mutex<Vec<Box<Workspace>>>,
+    idle: Mutex<Vec<Workspace>>,
 }
 
 /// More idle workspaces than this are dropped.
@@ -162,7 +162,7 @@ impl Distributor {
         &self,
         tenant: &TenantId,
         limits: &Limits,
-        work: Box<Workspace>,
+        work: Workspace,
         decoded: Decoded,
     ) -> Result<(), Problem> {
         let Decoded { mut refused, counts, bad_lines } = decoded;
@@ -193,11 +193,11 @@ impl Distributor {
         }
     }
 
-    fn workspace(&self) -> Box<Workspace> {
+    fn workspace(&self) -> Workspace {
         self.idle.lock().pop().unwrap_or_default()
     }
 
-    fn give_back(&self, mut work: Box<Workspace>) {
+    fn give_back(&self, mut work: Workspace) {
         work.reset();
         work.shrink();
         let mut idle = self.idle.lock();

@@ -1,0 +1,134 @@
+//! Decode of remote write 1.0 bodies: unpacking, look-up, columns; per request of 2,000 samples.
+
+use distributor::{Decoder, Workspace};
+use divan::counter::ItemsCount;
+use limits::{Limits, LimitsHandle, PromDuration};
+use model::{Shards, TenantId};
+use prost::Message;
+use runtime::{Clock, MemoryPart};
+use wire::generated::prometheus as pb;
+
+const SERIES: usize = 50_000;
+const PER_BODY: usize = 2_000;
+
+fn main() {
+    divan::main();
+}
+
+fn decoder() -> Decoder {
+    let limits = Limits { creation_grace_period: PromDuration::secs(600), ..Limits::default() };
+    let shards = Shards { count: 4, spread: 1 };
+    Decoder::new(LimitsHandle::fixed(limits), shards, Clock::manual(1_795_251_153_981).0, 64 << 20, 7)
+}
+
+/// A fleet of node exporters, about 180 bytes of labels a series; `unsorted` as vmagent sends them.
+fn fleet(round: u64, unsorted: bool) -> Vec<pb::TimeSeries> {
+    let label = |name: &str, value: String| pb::Label { name: name.to_string(), value };
+    let series = |i: usize| {
+        let (target, metric) = (i / 500, i % 500);
+        let mut labels = vec![
+            label("__name__", format!("node_some_longer_metric_name_total_{}", metric / 8)),
+            label("cpu", (metric % 8).to_string()),
+            label("device", format!("/dev/disk/by-id/{metric}")),
+            label("instance", format!("host-{target}.example.org:9100")),
+            label("job", "node".to_string()),
+            label("mode", "system".to_string()),
+        ];
+        if unsorted {
+            labels[1..].rotate_left(1);
+        }
+        let value = (i as u64 * 7 + round * 15) as f64;
+        let timestamp = 1_795_251_000_000 + target as i64 + round as i64 * 15;
+        pb::TimeSeries { labels, samples: vec![pb::Sample { value, timestamp }], ..Default::default() }
+    };
+    (0..SERIES).map(series).collect()
+}
+
+fn pack(series: &[pb::TimeSeries]) -> Vec<Vec<u8>> {
+    let pack = |chunk: &[pb::TimeSeries]| {
+        let request = pb::WriteRequest { timeseries: chunk.to_vec(), metadata: vec![] };
+        snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("a body fits")
+    };
+    series.chunks(PER_BODY).map(pack).collect()
+}
+
+/// Every body in another order, the same multiset of series in each.
+fn shuffle(series: &mut [pb::TimeSeries], mut seed: u64) {
+    for body in series.chunks_mut(PER_BODY) {
+        for i in (1..body.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            body.swap(i, (seed >> 33) as usize % (i + 1));
+        }
+    }
+}
+
+fn run(decoder: &Decoder, work: &mut Workspace, bodies: &[Vec<u8>]) -> usize {
+    let tenant = TenantId::anonymous();
+    let memory = MemoryPart::unlimited("bench");
+    let mut n = 0;
+    for body in bodies {
+        let mut reservation = memory.reserve(0).expect("there is no limit");
+        work.unpack(body, 32 << 20, &mut reservation).expect("the body is good");
+        let decoded = decoder.remote_write(&tenant, work, &mut reservation).expect("the message is good");
+        n += decoded.counts.floats as usize;
+        work.reset();
+    }
+    assert_eq!(n, SERIES);
+    n
+}
+
+/// The order of the scrape before: what senders do.
+#[divan::bench]
+fn ordered(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..4).map(|round| pack(&fleet(round, false))).collect();
+    run(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run(&decoder, &mut work, &rounds[round % 4])
+    });
+}
+
+/// Labels in the order of the exposition: each run has to be brought along in canonical form.
+#[divan::bench]
+fn ordered_labels_unsorted(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..4).map(|round| pack(&fleet(round, true))).collect();
+    run(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run(&decoder, &mut work, &rounds[round % 4])
+    });
+}
+
+/// Another order within each body, every time.
+#[divan::bench]
+fn shuffled(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..8)
+        .map(|round| {
+            let mut series = fleet(round, false);
+            shuffle(&mut series, round + 1);
+            pack(&series)
+        })
+        .collect();
+    run(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run(&decoder, &mut work, &rounds[round % 8])
+    });
+}
+
+/// Nothing was seen before.
+#[divan::bench]
+fn new_series(bencher: divan::Bencher) {
+    let bodies = pack(&fleet(0, false));
+    let mut work = Workspace::default();
+    bencher
+        .counter(ItemsCount::new(SERIES))
+        .with_inputs(decoder)
+        .bench_local_values(|decoder| run(&decoder, &mut work, &bodies));
+}
