@@ -125,8 +125,7 @@ impl Inner {
         let prepare_secs = start.elapsed().as_secs_f64();
 
         let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
-        let evaluated =
-            runtime::blocking(move || plan.evaluate(&data)).await.map_err(QueryError::Internal)?;
+        let evaluated = runtime::blocking(move || plan.evaluate(data)).await.map_err(QueryError::Internal)?;
         let evaluated = evaluated.map_err(refuse)?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
         Ok(result(
@@ -250,7 +249,8 @@ fn refuse(error: EvalError) -> QueryError {
     match error {
         EvalError::Timeout => QueryError::Timeout("expression evaluation"),
         EvalError::Canceled => QueryError::Canceled,
-        other => QueryError::Execution(other.to_string()),
+        EvalError::TooManySamples => QueryError::Execution(format!("{error} (limit max_samples_per_query)")),
+        EvalError::Execution(message) => QueryError::Execution(message),
     }
 }
 
