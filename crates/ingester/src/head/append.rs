@@ -1,7 +1,7 @@
 //! Samples into rows, after the log has them; rows into blocks; sparse groups into groups of their own.
 
 use hashbrown::HashMap;
-use model::{HistogramSample, Labels, SeriesId, Window, is_empty_cell};
+use model::{HistogramSample, Labels, SeriesId, TimeRange, Window, is_empty_cell};
 
 use super::generation::Generation;
 use super::rows::GroupRows;
@@ -287,25 +287,34 @@ impl ShardHead {
         }
     }
 
-    /// From now on the series' samples go to `group`.
+    /// Gives the owner of a slot, whose open cells leave it, a slot in `group`. If its next sample would have come
+    /// here, it goes there from now on; a series that had moved on before stays where it is.
     fn move_series(&mut self, old_group: u32, old_slot: u32, group: u32) {
-        let series_ref = self.groups.owner(old_group, old_slot as usize);
-        let slot = self.groups.join(group, series_ref);
         let holds = |generation: &Generation| {
             let rows = generation.rows_of(old_group).map(|at| &generation.rows[at]);
-            rows.is_some_and(|rows| rows.has_samples(old_slot as usize, model::TimeRange::ALL))
+            rows.is_some_and(|rows| rows.has_samples(old_slot as usize, TimeRange::ALL))
         };
         let is_held = self.open.iter().any(holds);
-        self.groups.leave(old_group);
-        if is_held {
-            self.former.entry(series_ref).or_default().push((old_group, old_slot));
+        let series_ref = self.groups.owner(old_group, old_slot as usize);
+        let slot = self.groups.join(group, series_ref);
+        let Some(series) = self.series.get_mut(series_ref) else { return };
+        let former = self.former.entry(series_ref).or_default();
+        if (series.group, series.slot) == (old_group, old_slot) {
+            (series.group, series.slot) = (group, slot);
+            former.push((old_group, old_slot));
+            self.groups.leave(old_group);
         } else {
+            former.push((group, slot));
+            self.groups.leave(group);
+        }
+        if !is_held {
+            former.retain(|place| *place != (old_group, old_slot));
             self.groups.free_slot(old_group, old_slot);
         }
-        if let Some(series) = self.series.get_mut(series_ref) {
-            series.group = group;
-            series.slot = slot;
-            series.flags |= if is_held { MOVED } else { 0 };
+        series.flags |= MOVED;
+        if former.is_empty() {
+            series.flags &= !MOVED;
+            self.former.remove(&series_ref);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use limits::format_duration;
 use model::{Batch, BatchSeries, EMPTY, SeriesId, ShardBatch, is_empty_cell};
 use wire::RefusalReason;
@@ -20,8 +20,9 @@ const ORDINARY_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 /// What a decision must remember of its own batch; emptied by each.
 #[derive(Debug, Default)]
 pub(super) struct Request {
-    /// Series that are born in this batch, by identity.
-    born: HashMap<SeriesId, Target>,
+    /// Series that are born in this batch by identity: their place in the decision, and where their newest float
+    /// is in it.
+    born: HashTable<(u32, u32)>,
     /// Accepted floats of this batch by series and time. Filled only when a series goes back in time.
     floats: HashMap<(u32, i64), u64>,
     has_floats: bool,
@@ -163,9 +164,7 @@ impl Decider<'_> {
                 self.histogram(series, &mut target, at, out);
             }
             if target.is_new {
-                if target.series_ref != NO_REF {
-                    self.request.born.insert(series.id, target);
-                }
+                self.request.note_born(series.id, &target, out);
             } else {
                 if let Some(entry) = self.head.series.get_mut(target.series_ref) {
                     entry.last_at = target.last_at;
@@ -191,8 +190,9 @@ impl Decider<'_> {
             }
             return table.get(found).map(|entry| Target::known(found, entry));
         }
-        if let Some(born) = self.request.born.get(&series.id) {
-            return Some(*born);
+        if let Some((born, last_at)) = self.request.find_born(series.id, out) {
+            let series_ref = out.new_series[*born as usize].series_ref;
+            return Some(Target { series_ref, last_at: *last_at, ..Target::NEW });
         }
         (out.new_series.len() < self.rules.series_allowance).then_some(Target::NEW)
     }
@@ -424,11 +424,28 @@ impl Request {
         // A single huge request does not determine for ever what each one costs to clear.
         for map in [&mut self.floats, &mut self.histograms] {
             map.clear();
-            map.shrink_to(1 << 12);
+            map.shrink_to(1 << 8);
         }
         self.born.clear();
-        self.born.shrink_to(1 << 12);
+        self.born.shrink_to(1 << 12, |_| 0);
         self.has_floats = false;
+    }
+
+    fn find_born(&mut self, id: SeriesId, out: &Decision) -> Option<&mut (u32, u32)> {
+        self.born.find_mut(id.0 as u64, |(born, _)| out.new_series[*born as usize].id == id)
+    }
+
+    fn note_born(&mut self, id: SeriesId, target: &Target, out: &Decision) {
+        if target.series_ref == NO_REF {
+            return;
+        }
+        if let Some((_, last_at)) = self.find_born(id, out) {
+            *last_at = target.last_at;
+            return;
+        }
+        // Born just now, so it is the last one.
+        let entry = (out.new_series.len() as u32 - 1, target.last_at);
+        self.born.insert_unique(id.0 as u64, entry, |(born, _)| out.new_series[*born as usize].id.0 as u64);
     }
 
     fn index_floats(&mut self, out: &Decision) {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::OnceLock;
 
-use model::{Labels, SeriesData, TimeRange, runs};
+use model::{Labels, METRIC_NAME, SeriesData, TimeRange, runs};
 
 use super::arena::{Chunks, Place};
 use super::generation::Generation;
@@ -111,7 +111,7 @@ impl Frozen {
         self.generation.newest
     }
 
-    /// The series in the order of their labels, each decoded when it is asked for. The series of one group share
+    /// The series in the order of a block (metric name, then labels), each decoded when it is asked for. The series of one group share
     /// their timeline by pointer; cells are empty where a series missed a scrape.
     pub fn series(&self) -> impl Iterator<Item = SeriesData> + '_ {
         let mut buffer = Vec::new();
@@ -210,6 +210,8 @@ impl Frozen {
     }
 }
 
+/// The order of series in a block: by metric name, then by all labels. Label names may sort before `__name__`.
 fn compare_runs(a: &[u8], b: &[u8]) -> Ordering {
-    runs(a).cmp(runs(b))
+    let metric = |run| runs(run).find(|(name, _)| *name == METRIC_NAME).map(|(_, value)| value);
+    metric(a).cmp(&metric(b)).then_with(|| runs(a).cmp(runs(b)))
 }

@@ -308,6 +308,11 @@ impl ShardHead {
         self.series.ref_end()
     }
 
+    /// Refs below `next_ref` were given out by this log before and are not given out again.
+    pub fn skip_refs(&mut self, next_ref: u32) {
+        self.series.skip_to(next_ref);
+    }
+
     /// All series, for the log to carry forward.
     pub fn definitions(&self) -> impl Iterator<Item = Definition<'_>> {
         self.series.iter().map(|(series_ref, series)| Definition {

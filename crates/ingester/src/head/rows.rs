@@ -10,6 +10,9 @@ const ROWS_PER_BLOCK: usize = 16;
 /// A group with fewer series than this takes more rows per block, or the blocks' own bytes outweigh the samples.
 const SMALL_GROUP: usize = 8;
 
+/// Slots that share an entry in a block's table: offsets of their own would be an eighth of a byte per sample.
+const STRETCH: usize = 32;
+
 /// The timestamps and values of one group in one window.
 ///
 /// A row is a timestamp with one cell per slot. At most one open row has a given timestamp, but a timestamp that
@@ -30,7 +33,12 @@ pub(super) struct GroupRows {
     max_closed: i64,
 }
 
-/// Closed rows, compressed. One allocation: the timestamps, the offsets of the columns, the columns.
+/// Closed rows, compressed. One allocation: the timestamps, a table to find the columns by, the columns.
+///
+/// ```text
+/// table := stretches of 32 slots: where the first column begins (u32), the lengths of the columns (u8, or u16
+///          when one is longer than 255 bytes: only a group of few series has so many rows)
+/// ```
 #[derive(Debug)]
 pub(super) struct Block {
     min_time: i64,
@@ -39,7 +47,7 @@ pub(super) struct Block {
     n_slots: u32,
     times_len: u16,
     n_rows: u8,
-    /// Whether offsets take four bytes instead of two.
+    /// Whether a column's length takes two bytes instead of one.
     wide: bool,
 }
 
@@ -47,7 +55,8 @@ pub(super) struct Block {
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     columns: Vec<u8>,
-    offsets: Vec<u32>,
+    /// Of the columns.
+    lens: Vec<u16>,
     data: Vec<u8>,
 }
 
@@ -326,29 +335,32 @@ impl Block {
             return None;
         }
         let table = usize::from(self.times_len);
-        let n_offsets = self.n_slots as usize + 1;
-        let (from, to, len) = if self.wide {
-            let at = |i: usize| {
-                let p = table + 4 * i;
-                u32::from_le_bytes([self.data[p], self.data[p + 1], self.data[p + 2], self.data[p + 3]])
-                    as usize
-            };
-            (at(slot), at(slot + 1), 4 * n_offsets)
-        } else {
-            let at = |i: usize| {
-                let p = table + 2 * i;
-                usize::from(u16::from_le_bytes([self.data[p], self.data[p + 1]]))
-            };
-            (at(slot), at(slot + 1), 2 * n_offsets)
+        let width = if self.wide { 2 } else { 1 };
+        let at = table + slot / STRETCH * (4 + STRETCH * width);
+        let first = [self.data[at], self.data[at + 1], self.data[at + 2], self.data[at + 3]];
+        let lens = &self.data[at + 4..];
+        let len_of = |i: usize| match self.wide {
+            true => usize::from(u16::from_le_bytes([lens[2 * i], lens[2 * i + 1]])),
+            false => usize::from(lens[i]),
         };
-        (from < to).then(|| &self.data[table + len + from..])
+        if len_of(slot % STRETCH) == 0 {
+            return None;
+        }
+        let before: usize = (0..slot % STRETCH).map(len_of).sum();
+        let columns = table + table_len(self.n_slots as usize, width);
+        Some(&self.data[columns + u32::from_le_bytes(first) as usize + before..])
     }
+}
+
+/// Bytes of the table that finds the columns.
+fn table_len(n_slots: usize, width: usize) -> usize {
+    4 * n_slots.div_ceil(STRETCH) + n_slots * width
 }
 
 impl Encoder {
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.columns.capacity() + self.data.capacity() + 4 * self.offsets.capacity()
+        self.columns.capacity() + self.data.capacity() + 2 * self.lens.capacity()
     }
 
     fn encode(&mut self, rows: &GroupRows) -> Block {
@@ -364,20 +376,21 @@ impl Encoder {
         let times = &times[..n_rows];
 
         self.encode_columns(rows, order);
-        // Slots that never got a sample in these rows need no offset when they are the last ones.
-        let last_len = self.columns.len() as u32;
-        while self.offsets.len() > 1 && self.offsets[self.offsets.len() - 2] == last_len {
-            self.offsets.pop();
+        // Slots that never got a sample in these rows need no entry when they are the last ones.
+        while self.lens.last() == Some(&0) {
+            self.lens.pop();
         }
-        let wide = self.columns.len() > usize::from(u16::MAX);
+        let wide = self.lens.iter().any(|len| *len > u16::from(u8::MAX));
         self.data.clear();
         column::encode_times(times, &mut self.data);
         let times_len = self.data.len() as u16;
-        for offset in &self.offsets {
-            if wide {
-                self.data.extend_from_slice(&offset.to_le_bytes());
-            } else {
-                self.data.extend_from_slice(&(*offset as u16).to_le_bytes());
+        let mut offset = 0;
+        for lens in self.lens.chunks(STRETCH) {
+            self.data.extend_from_slice(&u32::to_le_bytes(offset));
+            for len in lens {
+                offset += u32::from(*len);
+                let bytes = len.to_le_bytes();
+                self.data.extend_from_slice(if wide { &bytes } else { &bytes[..1] });
             }
         }
         self.data.extend_from_slice(&self.columns);
@@ -385,7 +398,7 @@ impl Encoder {
         Block {
             min_time: times[0],
             max_time: times[n_rows - 1],
-            n_slots: self.offsets.len() as u32 - 1,
+            n_slots: self.lens.len() as u32,
             n_rows: n_rows as u8,
             times_len,
             wide,
@@ -396,8 +409,7 @@ impl Encoder {
     /// Columns eight slots at a time, so that each cache line of a row is read once.
     fn encode_columns(&mut self, rows: &GroupRows, order: &[usize]) {
         self.columns.clear();
-        self.offsets.clear();
-        self.offsets.push(0);
+        self.lens.clear();
         let n_rows = order.len();
         let mut tile = [[0.0; column::MAX_ROWS]; 8];
         for first in (0..rows.stride).step_by(8) {
@@ -409,9 +421,10 @@ impl Encoder {
                 }
             }
             for (k, lane) in tile[..n].iter().enumerate() {
+                let start = self.columns.len();
                 let before = rows.blocks.last().and_then(|block| block.column(first + k));
                 column::encode(&lane[..n_rows], before.map_or(0, column::hint), &mut self.columns);
-                self.offsets.push(self.columns.len() as u32);
+                self.lens.push((self.columns.len() - start) as u16);
             }
         }
     }
@@ -446,21 +459,30 @@ mod tests {
         assert_eq!(rows.stored(9, 20), None);
     }
 
-    #[test]
-    fn a_block_too_large_for_short_offsets_takes_long_ones() {
-        let noise = |slot: usize, ts: i64| {
-            f64::from_bits((slot as u64 * 7919 + ts as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 2)
-        };
-        let times: Vec<i64> = (0..16).collect();
-        let mut rows = group(1000, &times, noise);
+    fn noise(slot: usize, ts: i64) -> f64 {
+        f64::from_bits((slot as u64 * 7919 + ts as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 2)
+    }
+
+    fn check_noise(n_slots: usize, n_rows: i64, wide: bool) {
+        let times: Vec<i64> = (0..n_rows).collect();
+        let mut rows = group(n_slots, &times, noise);
         rows.close(&mut Encoder::default());
-        assert!(rows.blocks()[0].wide);
-        for slot in [0, 499, 999] {
+        assert_eq!(rows.blocks()[0].wide, wide);
+        for slot in 0..n_slots {
             let mut cells = Vec::new();
             rows.blocks()[0].cells(slot, &mut cells);
             let wanted: Vec<f64> = times.iter().map(|ts| noise(slot, *ts)).collect();
             assert_eq!(cells, wanted);
         }
+    }
+
+    #[test]
+    fn every_column_of_a_block_is_found() {
+        for n_slots in [1, 31, 32, 33, 1000] {
+            check_noise(n_slots, 16, false);
+        }
+        check_noise(3, 64, true);
+        check_noise(40, 64, true);
     }
 
     #[test]
