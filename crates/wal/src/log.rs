@@ -293,10 +293,12 @@ impl Inner {
             files.push(Arc::clone(&log.active.file));
             (files, std::mem::take(&mut log.unsynced_names), log.next_lsn)
         };
+        runtime::fault::point("append.before_sync");
         let synced = files.iter().try_for_each(|file| file.sync());
         let synced = synced.and_then(|()| if names { self.files.sync_dir(&self.config.dir) } else { Ok(()) });
         match synced {
             Ok(()) => {
+                runtime::fault::point("append.after_sync");
                 self.durable_end.fetch_max(end, Ordering::AcqRel);
                 self.counters.syncs.fetch_add(1, Ordering::Relaxed);
                 Ok(())

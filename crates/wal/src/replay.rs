@@ -10,6 +10,7 @@ use crate::{FileLayer, Lsn, Record, SegmentInfo, WalError, segment};
 pub struct Replay {
     files: Arc<dyn FileLayer>,
     dir: PathBuf,
+    all_segments: VecDeque<SegmentInfo>,
     segments: VecDeque<SegmentInfo>,
     current: Option<SegmentReader>,
     next_lsn: Option<Lsn>,
@@ -41,7 +42,14 @@ impl Replay {
     ) -> Replay {
         let total_bytes = segments.iter().map(|segment| segment.bytes).sum();
         let stats = ReplayStats { total_bytes, torn_bytes, ..ReplayStats::default() };
-        Replay { files, dir, segments, current: None, next_lsn: None, bytes_before: 0, stats }
+        let all_segments = segments.clone();
+        Replay { files, dir, all_segments, segments, current: None, next_lsn: None, bytes_before: 0, stats }
+    }
+
+    /// A replay of the same records from the beginning.
+    pub fn again(&self) -> Replay {
+        let (files, dir) = (Arc::clone(&self.files), self.dir.clone());
+        Replay::new(files, dir, self.all_segments.clone(), self.stats.torn_bytes)
     }
 
     /// The next record, or `None` at the end.

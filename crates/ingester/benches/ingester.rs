@@ -1,0 +1,2 @@
+//! Encoding, appending, cutting and selecting.
+fn main() {}

@@ -1,0 +1,485 @@
+//! Cut and flush: freeze what a window holds, write it as one file for all shards, commit, confirm, let go.
+//!
+//! A cut that failed half way stays where it is, in memory and on the log, and is taken up again from its beginning;
+//! the table's transactions tell whether it got there after all.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering as Atomic;
+
+use block::{BlockMeta, BlockSeries, Day, WriteOptions, WrittenBlock, block_order, write_metrics};
+use bucket::{BucketError, Commit, LogTable, NewFile, Operation, Snapshot, Table, Txn};
+use model::{Classify, ErrorKind, SeriesData, Window};
+use runtime::{Service, Shutdown, fault};
+use wal::Lsn;
+
+use crate::cut::{self, OpenWindow, Reason};
+use crate::error::FlushError;
+use crate::head::Frozen;
+use crate::metrics::Metrics;
+use crate::push::envelope;
+use crate::record::{CommittedRecord, CutRecord, Kind};
+use crate::tenants::{self, PendingCut, Shard, Tenant};
+use crate::{Ingester, Inner};
+
+/// Cuts windows when they are due and brings them into the tables.
+#[derive(Debug)]
+pub struct Flusher {
+    ingester: Ingester,
+}
+
+/// A frozen generation of a shard.
+#[derive(Debug, Clone)]
+struct Piece {
+    shard: Arc<Shard>,
+    cut: PendingCut,
+    frozen: Arc<Frozen>,
+}
+
+/// What is to be flushed of a tenant.
+struct Due {
+    tenant: Arc<Tenant>,
+    windows: Vec<(Window, Reason)>,
+}
+
+/// An open window that may be due.
+struct Candidate {
+    tenant: Arc<Tenant>,
+    open: OpenWindow,
+    reason: Option<Reason>,
+}
+
+impl Flusher {
+    pub(crate) fn new(ingester: Ingester) -> Flusher {
+        Flusher { ingester }
+    }
+
+    /// Looks at all windows once, and flushes what is due now.
+    pub async fn tick(&self) {
+        let inner = &self.ingester.inner;
+        for Due { tenant, windows } in inner.due() {
+            let flushed = inner.flush_windows(&tenant, &windows).await;
+            inner.note_outcome(&tenant, flushed.err());
+        }
+        inner.release_log().await;
+        inner.observe();
+    }
+
+    async fn stop(&self) {
+        let inner = &self.ingester.inner;
+        inner.stopping.store(true, Atomic::Relaxed);
+        if let Err(e) = self.ingester.flush_all().await {
+            tracing::error!(error = %e, "flush before stopping; the rest is on the log");
+        }
+        if let Err(e) = inner.wal.sync().await {
+            tracing::error!(error = %e, "sync the log before stopping");
+        }
+    }
+}
+
+impl Service for Flusher {
+    const NAME: &'static str = "flusher";
+    type Error = Infallible;
+
+    async fn run(self, mut shutdown: Shutdown) -> Result<(), Infallible> {
+        let inner = Arc::clone(&self.ingester.inner);
+        let interval = inner.config.check_interval.0;
+        loop {
+            let pressed = async {
+                // Every push that finds memory short says so; one look in a while is enough.
+                runtime::sleep(interval / 10).await;
+                inner.pressure.notified().await;
+            };
+            tokio::select! {
+                () = shutdown.wait() => break,
+                () = runtime::sleep(interval) => {}
+                () = pressed => {}
+            }
+            self.tick().await;
+        }
+        self.stop().await;
+        Ok(())
+    }
+}
+
+impl Ingester {
+    pub(crate) async fn flush_all(&self) -> Result<(), FlushError> {
+        let inner = &self.inner;
+        let mut first_error = None;
+        for tenant in inner.tenants.all() {
+            let windows = tenant.open_windows().into_iter().map(|open| (open.window, Reason::Asked));
+            let windows: Vec<(Window, Reason)> = windows.collect();
+            if let Err(e) = inner.flush_windows(&tenant, &windows).await {
+                first_error.get_or_insert(e);
+            }
+        }
+        inner.release_log().await;
+        inner.observe();
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+impl Inner {
+    /// What is to be flushed now, tenant by tenant. A tenant whose last flush failed has a pause.
+    fn due(&self) -> Vec<Due> {
+        let now_ms = self.clock.now_ms();
+        let mut tenants = self.tenants.all();
+        tenants.retain(|tenant| tenant.retry.lock().not_before_ms <= now_ms);
+        let mut candidates = Vec::new();
+        for tenant in &tenants {
+            let newest_ms = tenant.newest_ms();
+            candidates.extend(tenant.open_windows().into_iter().map(|open| {
+                let reason = cut::due(&open, now_ms, newest_ms, &self.waits);
+                Candidate { tenant: Arc::clone(tenant), open, reason }
+            }));
+        }
+        self.add_due_for_memory(&mut candidates, now_ms);
+        self.add_due_for_log(&mut candidates);
+        let windows_of = |tenant: &Arc<Tenant>| {
+            let own = candidates.iter().filter(|candidate| Arc::ptr_eq(&candidate.tenant, tenant));
+            own.filter_map(|candidate| Some((candidate.open.window, candidate.reason?))).collect()
+        };
+        let all = tenants.into_iter().map(|tenant| Due { windows: windows_of(&tenant), tenant });
+        all.filter(|due| !due.windows.is_empty() || due.tenant.n_pending() > 0).collect()
+    }
+
+    fn add_due_for_memory(&self, candidates: &mut [Candidate], now_ms: i64) {
+        let over = self.bytes_over();
+        if over == 0 {
+            return;
+        }
+        // A quarter of the share comes free, so that this does not happen again at once.
+        let wanted = over + self.memory.limit() / 4;
+        let open: Vec<OpenWindow> = candidates.iter().map(|candidate| candidate.open).collect();
+        for i in cut::due_for_memory(&open, now_ms, wanted) {
+            candidates[i].reason.get_or_insert(Reason::Memory);
+        }
+    }
+
+    fn add_due_for_log(&self, candidates: &mut [Candidate]) {
+        let segments = self.wal.segments();
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let Some(oldest) = segments.first().filter(|_| bytes > self.config.wal.max_bytes) else { return };
+        for candidate in candidates.iter_mut().filter(|c| c.open.first_lsn < oldest.end_lsn) {
+            candidate.reason.get_or_insert(Reason::Log);
+        }
+    }
+
+    /// Brings a tenant's cuts into its table: first those that are under way, then these windows, oldest first.
+    async fn flush_windows(
+        &self,
+        tenant: &Arc<Tenant>,
+        windows: &[(Window, Reason)],
+    ) -> Result<(), FlushError> {
+        let _turn = tenant.turn.lock().await;
+        self.metrics.flushing.inc();
+        let flushed = self.flush_in_turn(tenant, windows).await;
+        self.metrics.flushing.dec();
+        flushed
+    }
+
+    async fn flush_in_turn(
+        &self,
+        tenant: &Arc<Tenant>,
+        windows: &[(Window, Reason)],
+    ) -> Result<(), FlushError> {
+        self.finish_pending(tenant).await?;
+        for (window, reason) in windows {
+            fault::point("cut.due");
+            let table = self.bucket.table(&tenant.id, Table::Metrics);
+            let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
+            self.cut(tenant, *window, snapshot.as_deref())?;
+            Metrics::count(&self.metrics.cuts, reason.as_str());
+            self.finish_pending(tenant).await?;
+        }
+        Ok(())
+    }
+
+    /// Freezes what all shards hold of the window, each under the lock of the shard and after the log knows.
+    fn cut(&self, tenant: &Tenant, window: Window, snapshot: Option<&Snapshot>) -> Result<(), FlushError> {
+        for shard in tenant.shards() {
+            let mut state = shard.state.lock();
+            // A log that lost its newest records in a machine's death may not know its newest cuts; the table does.
+            let in_table = in_table(snapshot, &self.app_id(&shard, self.shards));
+            let sequence = state.next_sequence.max(in_table.map_or(0, |newest| newest + 1));
+            let Some(cut) = state.plan_cut(window, sequence, self.shards) else { continue };
+            let record = CutRecord {
+                window_start: window.start,
+                window_ms: window.length,
+                sequence,
+                through_lsn: cut.through_lsn,
+                shards: self.shards,
+            };
+            fault::point("cut.before_log");
+            self.wal.append(&envelope(tenant, shard.number, Kind::Cut), &record.encode())?;
+            fault::point("cut.after_log");
+            state.freeze(cut);
+            tenants::account(tenant, &mut state, &self.head_bytes);
+            fault::point("cut.after_freeze");
+        }
+        Ok(())
+    }
+
+    /// Commits the cuts of a tenant that are under way, in their order.
+    async fn finish_pending(&self, tenant: &Arc<Tenant>) -> Result<(), FlushError> {
+        loop {
+            let pieces = next_pieces(tenant);
+            if pieces.is_empty() {
+                return Ok(());
+            }
+            self.commit_pieces(tenant, pieces).await?;
+        }
+    }
+
+    async fn commit_pieces(&self, tenant: &Arc<Tenant>, pieces: Vec<Piece>) -> Result<(), FlushError> {
+        let table = self.bucket.table(&tenant.id, Table::Metrics);
+        fault::point("upload.before_lookup");
+        let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
+        let is_there = |piece: &Piece| {
+            let newest = in_table(snapshot.as_deref(), &self.app_id(&piece.shard, piece.cut.shards));
+            newest.is_some_and(|newest| newest >= piece.cut.sequence)
+        };
+        let (there, missing): (Vec<Piece>, Vec<Piece>) = pieces.into_iter().partition(is_there);
+        if !there.is_empty() {
+            self.metrics.repeated_commits.inc();
+            let version = snapshot.as_ref().map_or(0, |snapshot| snapshot.version());
+            self.settle(tenant, there, version).await;
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // A sequence number that the table knows must never be given away again, so the log knows it for good first.
+        fault::point("cut.before_sync");
+        self.wal.sync().await?;
+        fault::point("cut.after_sync");
+        match self.write_and_commit(tenant, &table, &missing).await {
+            Ok(version) => {
+                self.settle(tenant, missing, version).await;
+                Ok(())
+            }
+            // The next look at the table tells which; those are settled and the rest is written anew.
+            Err(FlushError::Store { source: BucketError::PartlyCommitted { .. }, .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn write_and_commit(
+        &self,
+        tenant: &Tenant,
+        table: &LogTable,
+        pieces: &[Piece],
+    ) -> Result<u64, FlushError> {
+        let window = pieces.first().map_or(Window { start: 0, length: 1 }, |piece| piece.cut.window);
+        let file = table.new_file(Day::of(window.start));
+        fault::point("upload.before_write");
+        let written = self.write_block(tenant, &file, window, pieces.to_vec()).await?;
+        fault::point("upload.after_write");
+        let Some(written) = written else { return Ok(table.version_seen().unwrap_or(0)) };
+        let size = written.bytes.len();
+        fault::point("upload.before_put");
+        table.upload(&file, written.bytes).await.map_err(store_error(tenant))?;
+        fault::point("upload.after_put");
+        let txns = pieces.iter().map(|piece| Txn {
+            app_id: self.app_id(&piece.shard, piece.cut.shards),
+            version: piece.cut.sequence.cast_signed(),
+        });
+        let commit = Commit {
+            adds: vec![(file, size, written.summary)],
+            removes: Vec::new(),
+            txns: txns.collect(),
+            operation: Operation::Write,
+        };
+        fault::point("commit.before");
+        let committed = table.commit(&commit).await.map_err(store_error(tenant))?;
+        fault::point("commit.after");
+        self.metrics.commits.inc();
+        self.metrics.block_bytes.inc_by(size as u64);
+        self.metrics.newest_commit_ms.set(self.clock.now_ms());
+        Ok(committed.version)
+    }
+
+    /// One file of all shards, off the async threads. `None` when there is no sample.
+    async fn write_block(
+        &self,
+        tenant: &Tenant,
+        file: &NewFile,
+        window: Window,
+        pieces: Vec<Piece>,
+    ) -> Result<Option<WrittenBlock>, FlushError> {
+        let meta = BlockMeta { block: file.block, window_ms: window.length };
+        let work = move || {
+            let series = Merge::new(&pieces).map(Ok::<BlockSeries, NoError>);
+            let written = write_metrics(meta, series, &WriteOptions::default());
+            // What the drop needs is found here, where nobody waits for a lock.
+            pieces.iter().for_each(|piece| piece.frozen.prepare_drop());
+            written.map_err(|e| e.to_string())
+        };
+        let failed = |message| FlushError::Block { tenant: tenant.id.clone(), message };
+        runtime::blocking(work).await.map_err(failed)?.map_err(failed)
+    }
+
+    /// Logs that the cuts are in the table, and lets go of them.
+    async fn settle(&self, tenant: &Tenant, pieces: Vec<Piece>, table_version: u64) {
+        fault::point("commit.before_log");
+        for piece in &pieces {
+            let record = CommittedRecord { sequence: piece.cut.sequence, table_version };
+            let logged =
+                self.wal.append(&envelope(tenant, piece.shard.number, Kind::Committed), &record.encode());
+            // Without the record a replay makes the cut again, finds it in the table, and lets go of it then.
+            if let Err(e) = logged {
+                tracing::warn!(tenant = %tenant.id, error = %e, "log a committed cut");
+            }
+            fault::point("commit.between_shards");
+        }
+        fault::point("commit.after_log");
+        let idle_before_ms = tenant.newest_ms().saturating_sub(self.window_ms());
+        fault::point("drop.before");
+        for Piece { shard, cut, frozen } in pieces {
+            drop(frozen);
+            let mut state = shard.state.lock();
+            state.drop_cut(cut.sequence);
+            state.head.forget_idle(idle_before_ms);
+            tenants::account(tenant, &mut state, &self.head_bytes);
+            drop(state);
+            fault::point("drop.between_shards");
+        }
+        self.report_memory();
+        fault::point("drop.after");
+    }
+
+    fn note_outcome(&self, tenant: &Tenant, error: Option<FlushError>) {
+        let mut retry = tenant.retry.lock();
+        let Some(error) = error else {
+            retry.n_failures = 0;
+            return;
+        };
+        self.metrics.flush_failures.inc();
+        let pause = self.config.retry_min.millis() << retry.n_failures.min(20);
+        retry.n_failures += 1;
+        retry.not_before_ms = self.clock.now_ms() + pause.min(self.config.retry_max.millis());
+        let known = matches!(error.kind(), ErrorKind::Unavailable);
+        tracing::error!(error = %error, retries = retry.n_failures, will_retry = true, known, "flush");
+    }
+
+    /// Copies what others know into the metrics.
+    fn observe(&self) {
+        let tenants = self.tenants.all();
+        let metrics = &self.metrics;
+        metrics.tenants.set(self.tenants.len() as i64);
+        metrics.series.set(tenants.iter().map(|tenant| tenant.n_series() as i64).sum());
+        metrics.pending_cuts.set(tenants.iter().map(|tenant| tenant.n_pending() as i64).sum());
+        metrics.head_bytes.set(self.head_bytes.load(Atomic::Relaxed));
+        metrics.wal.set(&self.wal.stats());
+        self.report_memory();
+    }
+
+    /// The name under which a shard's cuts are known to the table.
+    fn app_id(&self, shard: &Shard, shards: u32) -> String {
+        format!("{}/{}/{}", shard.number, shards, self.wal.issuer())
+    }
+}
+
+/// The cuts that are next: of each shard its oldest, if it is of the same window as the oldest of all.
+fn next_pieces(tenant: &Tenant) -> Vec<Piece> {
+    let mut fronts = Vec::new();
+    for shard in tenant.shards() {
+        let state = shard.state.lock();
+        let Some(cut) = state.pending.front().copied() else { continue };
+        let Some(frozen) = state.head.frozen(cut.sequence) else { continue };
+        drop(state);
+        fronts.push(Piece { shard, cut, frozen });
+    }
+    let oldest: Option<(Lsn, Window)> =
+        fronts.iter().map(|piece| (piece.cut.through_lsn, piece.cut.window)).min();
+    fronts.retain(|piece| oldest.is_some_and(|(_, window)| piece.cut.window == window));
+    fronts
+}
+
+fn in_table(snapshot: Option<&Snapshot>, app_id: &str) -> Option<Lsn> {
+    snapshot?.txn(app_id).map(i64::cast_unsigned)
+}
+
+fn store_error(tenant: &Tenant) -> impl FnOnce(BucketError) -> FlushError {
+    let tenant = tenant.id.clone();
+    move |source| FlushError::Store { tenant, source }
+}
+
+/// The source of series cannot fail.
+#[derive(Debug, thiserror::Error)]
+enum NoError {}
+
+/// The series of several shards in the order of a block, one at a time.
+struct Merge<'a> {
+    sources: Vec<Source<'a>>,
+    next: BinaryHeap<Next>,
+}
+
+struct Source<'a> {
+    shard: u32,
+    series: Box<dyn Iterator<Item = SeriesData> + 'a>,
+}
+
+/// The next series of a source; the greatest is the first in the order of a block.
+struct Next {
+    data: SeriesData,
+    source: usize,
+}
+
+impl<'a> Merge<'a> {
+    fn new(pieces: &'a [Piece]) -> Merge<'a> {
+        let source = |piece: &'a Piece| Source {
+            shard: piece.shard.number,
+            series: Box::new(piece.frozen.series()) as Box<dyn Iterator<Item = SeriesData> + 'a>,
+        };
+        let mut merge = Merge { sources: pieces.iter().map(source).collect(), next: BinaryHeap::new() };
+        (0..merge.sources.len()).for_each(|source| merge.advance(source));
+        merge
+    }
+
+    fn advance(&mut self, source: usize) {
+        if let Some(data) = self.sources[source].series.next() {
+            self.next.push(Next { data, source });
+        }
+    }
+}
+
+impl Iterator for Merge<'_> {
+    type Item = BlockSeries;
+
+    fn next(&mut self) -> Option<BlockSeries> {
+        let Next { mut data, source } = self.next.pop()?;
+        self.advance(source);
+        // A series is in two shards only when their number was changed.
+        let mut is_merged = false;
+        while self.next.peek().is_some_and(|next| next.data.labels == data.labels) {
+            let Some(same) = self.next.pop() else { break };
+            self.advance(same.source);
+            data.absorb(same.data);
+            is_merged = true;
+        }
+        let data = if is_merged { data.merged() } else { data };
+        Some(BlockSeries { shard: self.sources[source].shard, data })
+    }
+}
+
+impl Ord for Next {
+    fn cmp(&self, other: &Next) -> Ordering {
+        block_order(&other.data.labels, &self.data.labels).then(other.source.cmp(&self.source))
+    }
+}
+
+impl PartialOrd for Next {
+    fn partial_cmp(&self, other: &Next) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Next {
+    fn eq(&self, other: &Next) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Next {}

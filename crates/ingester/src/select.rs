@@ -1,0 +1,95 @@
+//! Select: what is in no table yet, shard by shard, and then the newest table version that was seen.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bucket::Table;
+use model::{Labels, SeriesData, TenantId};
+use wire::{LabelsRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats, Selected};
+
+use crate::Ingester;
+use crate::tenants::Shard;
+
+#[async_trait]
+impl Select for Ingester {
+    async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
+        let mut series: Vec<SeriesData> = Vec::new();
+        let used_before = request.budget.samples.used();
+        for shard in self.shards_of(tenant) {
+            self.check_deadline(&request.budget)?;
+            let state = shard.state.lock();
+            series.extend(state.head.select(&request.matchers, request.range, &request.budget)?);
+        }
+        // Read after the view was taken: what left the head before is in this version.
+        let table_version = self.inner.bucket.table(tenant, Table::Metrics).version_seen();
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let n_samples = request.budget.samples.used().saturating_sub(used_before);
+        let stats = SelectStats { n_samples, ..SelectStats::default() };
+        Ok(Selected { series: join_equal(series), table_version, stats })
+    }
+
+    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError> {
+        let mut found = Vec::new();
+        for shard in self.shards_of(tenant) {
+            self.check_deadline(&request.budget)?;
+            let state = shard.state.lock();
+            found.extend(state.head.matching(&request.selectors, request.range, &request.budget)?);
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    async fn label_names(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        let mut names = BTreeSet::new();
+        for shard in self.shards_of(tenant) {
+            self.check_deadline(&request.budget)?;
+            names.extend(shard.state.lock().head.label_names(&request.selectors, request.range));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    async fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        let mut values = BTreeSet::new();
+        for shard in self.shards_of(tenant) {
+            self.check_deadline(&request.budget)?;
+            values.extend(shard.state.lock().head.label_values(name, &request.selectors, request.range));
+        }
+        Ok(values.into_iter().collect())
+    }
+}
+
+impl Ingester {
+    fn shards_of(&self, tenant: &TenantId) -> Vec<Arc<Shard>> {
+        self.inner.tenants.get(tenant).map(|tenant| tenant.shards()).unwrap_or_default()
+    }
+
+    fn check_deadline(&self, budget: &SelectBudget) -> Result<(), SelectError> {
+        match budget.deadline {
+            Some(deadline) if self.inner.clock.instant() > deadline => Err(SelectError::Timeout),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A series is in two shards only when their number was changed.
+fn join_equal(sorted: Vec<SeriesData>) -> Vec<SeriesData> {
+    let mut joined: Vec<SeriesData> = Vec::with_capacity(sorted.len());
+    for series in sorted {
+        match joined.last_mut().filter(|last| last.labels == series.labels) {
+            Some(last) => last.absorb(series),
+            None => joined.push(series),
+        }
+    }
+    joined
+}
