@@ -1,1 +1,19 @@
-//! scan
+//! Answers selects and label queries out of the table `metrics`.
+//!
+//! On the path: querier → **scan** → bucket (snapshot), object store (ranged reads), block (decode).
+//!
+//! Always true:
+//! - files, row groups and pages that cannot matter are not read: by the statistics of the log, then of the footer,
+//!   then of the page index;
+//! - labels are matched before any value is read, and label queries never read values or timestamps;
+//! - what is kept between queries lies in one cache with a bound.
+
+mod cache;
+mod error;
+mod fetch;
+mod file;
+mod matching;
+mod plan;
+mod scan;
+
+pub use scan::{Config, Deps, Scan};

@@ -41,8 +41,8 @@ pub struct LabelRow<'a> {
 }
 
 impl LabelRows {
-    /// Decodes the rows of a batch with the columns [`super::LABEL_COLUMNS`]; `h_part` may be missing where it is
-    /// null throughout.
+    /// Decodes the rows of a batch with the columns [`super::LABEL_COLUMNS`]; a column that is null throughout may
+    /// be missing.
     pub fn decode(batches: &[RecordBatch]) -> Result<LabelRows, ReadError> {
         let mut rows = LabelRows::default();
         for batch in batches {
@@ -82,21 +82,37 @@ impl LabelRows {
     }
 
     fn append(&mut self, batch: &RecordBatch) -> Result<(), ReadError> {
-        let maps =
-            column(batch, "labels").and_then(|array| array.as_map_opt()).ok_or_else(|| missing("labels"))?;
-        let names = maps.keys().as_string_opt::<i32>().ok_or_else(|| missing("labels.key"))?;
-        let values = maps.values().as_string_opt::<i32>().ok_or_else(|| missing("labels.value"))?;
         let (min_time, max_time) = (longs(batch, "min_time")?, longs(batch, "max_time")?);
-        let (counts, ts_refs) = (longs(batch, "count")?, longs(batch, "ts_ref")?);
+        let counts = longs(batch, "count")?;
+        let ts_refs = longs(batch, "ts_ref").ok();
         let parts = column(batch, "h_part");
+        self.append_runs(batch)?;
         for row in 0..batch.num_rows() {
-            let offsets = maps.value_offsets();
-            self.push_run(names, values, offsets[row] as usize..offsets[row + 1] as usize)?;
             self.times.push((min_time.value(row), max_time.value(row)));
             self.counts.push(u32::try_from(counts.value(row)).unwrap_or(u32::MAX));
-            self.ts_refs.push(ts_refs.is_valid(row).then(|| ts_refs.value(row) as u32));
+            let ts_ref = match ts_refs {
+                Some(refs) if refs.is_valid(row) => Some(refs.value(row) as u32),
+                _ => None,
+            };
+            self.ts_refs.push(ts_ref);
             let is_part = parts.is_some_and(|parts| parts.is_valid(row));
             self.forms.push(if is_part { RowForm::Part } else { RowForm::Floats });
+        }
+        Ok(())
+    }
+
+    fn append_runs(&mut self, batch: &RecordBatch) -> Result<(), ReadError> {
+        let Some(maps) = column(batch, "labels") else {
+            // Null throughout: series without labels.
+            self.ends.resize(self.ends.len() + batch.num_rows(), self.runs.len() as u32);
+            return Ok(());
+        };
+        let maps = maps.as_map_opt().ok_or_else(|| missing("labels"))?;
+        let names = maps.keys().as_string_opt::<i32>().ok_or_else(|| missing("labels.key"))?;
+        let values = maps.values().as_string_opt::<i32>().ok_or_else(|| missing("labels.value"))?;
+        let offsets = maps.value_offsets();
+        for row in 0..batch.num_rows() {
+            self.push_run(names, values, offsets[row] as usize..offsets[row + 1] as usize)?;
         }
         Ok(())
     }

@@ -51,6 +51,11 @@ impl PartKind {
 }
 
 impl PartRow {
+    /// Whether this is the part that says where histograms are.
+    pub fn is_count(&self) -> bool {
+        self.kind == PartKind::Count
+    }
+
     /// Cells in the range that was asked for.
     pub fn n_cells(&self) -> usize {
         self.bits.len()

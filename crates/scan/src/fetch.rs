@@ -1,0 +1,90 @@
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+use wire::SelectStats;
+
+use crate::error::ScanError;
+
+/// Ranges closer than this are read as one: a request costs more than the bytes between them.
+const GAP: u64 = 16 * 1024;
+
+/// Reads for one query and counts.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    store: Arc<dyn ObjectStore>,
+    n_requests: AtomicU64,
+    n_bytes: AtomicU64,
+    n_samples: AtomicU64,
+}
+
+impl Fetch {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Fetch {
+        Fetch { store, n_requests: 0.into(), n_bytes: 0.into(), n_samples: 0.into() }
+    }
+
+    pub(crate) async fn range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, ScanError> {
+        self.count(1, range.end - range.start);
+        self.store.get_range(path, range).await.map_err(|e| ScanError::store(path, e))
+    }
+
+    /// The bytes of each range, in order.
+    pub(crate) async fn ranges(&self, path: &Path, wanted: &[Range<u64>]) -> Result<Vec<Bytes>, ScanError> {
+        let merged = merge(wanted);
+        self.count(merged.len() as u64, merged.iter().map(|range| range.end - range.start).sum());
+        let parts = self.store.get_ranges(path, &merged).await.map_err(|e| ScanError::store(path, e))?;
+        let cut = |range: &Range<u64>| {
+            let at = merged.partition_point(|part| part.end < range.end);
+            let (part, bytes) = merged.get(at).zip(parts.get(at))?;
+            let (from, to) = (range.start - part.start, range.end - part.start);
+            (to <= bytes.len() as u64).then(|| bytes.slice(from as usize..to as usize))
+        };
+        let short =
+            || ScanError::Corrupt { path: path.to_string(), reason: "the file is cut short".to_string() };
+        wanted.iter().map(|range| cut(range).ok_or_else(short)).collect()
+    }
+
+    pub(crate) fn count_samples(&self, n: u64) {
+        self.n_samples.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> SelectStats {
+        SelectStats {
+            n_samples: self.n_samples.load(Ordering::Relaxed),
+            n_requests: self.n_requests.load(Ordering::Relaxed),
+            n_bytes: self.n_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn count(&self, requests: u64, bytes: u64) {
+        self.n_requests.fetch_add(requests, Ordering::Relaxed);
+        self.n_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+fn merge(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = wanted.to_vec();
+    sorted.sort_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end + GAP => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_read_together() {
+        assert_eq!(merge(&[100_000..100_010, 0..5, 7..9]), [0..9, 100_000..100_010]);
+        assert_eq!(merge(&[0..100, 10..20]), [0..100]);
+    }
+}

@@ -1,0 +1,425 @@
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use block::read::{self, LabelRows};
+use block::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS};
+use bucket::FileEntry;
+use object_store::path::Path;
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData};
+
+use crate::cache::{Cache, Entry, Key};
+use crate::error::ScanError;
+use crate::fetch::Fetch;
+use crate::plan;
+
+/// What the first read of a file takes from its end: footer and page index of a usual file.
+const TAIL: u64 = 64 * 1024;
+/// Labels are decoded and cached in pieces of so many rows, as pages are.
+pub(crate) const PIECE_ROWS: usize = 1024;
+/// More encoded bytes than this are decoded off the async threads.
+const INLINE_BYTES: usize = 128 * 1024;
+
+/// Footer and page index of a file, and where its kinds of rows are.
+#[derive(Debug)]
+pub(crate) struct FileMeta {
+    reader: ArrowReaderMetadata,
+    pub(crate) series: Vec<usize>,
+    /// Row groups of timelines with the number of their first.
+    timelines: Vec<(usize, u32)>,
+    labels: Vec<usize>,
+    leaves: HashMap<String, Vec<usize>>,
+}
+
+/// A file that a query reads.
+pub(crate) struct TableFile<'a> {
+    pub(crate) path: Path,
+    pub(crate) key: Arc<str>,
+    pub(crate) meta: Arc<FileMeta>,
+    pub(crate) fetch: &'a Fetch,
+    pub(crate) cache: &'a Cache,
+}
+
+impl FileMeta {
+    pub(crate) fn size(&self) -> usize {
+        self.parquet().memory_size() + 1024
+    }
+
+    pub(crate) fn parquet(&self) -> &Arc<ParquetMetaData> {
+        self.reader.metadata()
+    }
+
+    /// The index of a column that is not nested.
+    pub(crate) fn leaf(&self, name: &str) -> usize {
+        self.leaves.get(name).and_then(|leaves| leaves.first()).copied().unwrap_or(usize::MAX)
+    }
+
+    fn new(path: &str, parquet: ParquetMetaData) -> Result<FileMeta, ScanError> {
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let reader = ArrowReaderMetadata::try_new(Arc::new(parquet), options)
+            .map_err(|e| ScanError::parquet(path, e))?;
+        let mut leaves: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, column) in reader.parquet_schema().columns().iter().enumerate() {
+            let root = column.path().parts().first().cloned().unwrap_or_default();
+            leaves.entry(root).or_default().push(index);
+        }
+        let mut meta =
+            FileMeta { reader, series: Vec::new(), timelines: Vec::new(), labels: Vec::new(), leaves };
+        meta.sort_row_groups(path)?;
+        Ok(meta)
+    }
+
+    fn sort_row_groups(&mut self, path: &str) -> Result<(), ScanError> {
+        let corrupt =
+            |reason: &str| ScanError::Corrupt { path: path.to_string(), reason: reason.to_string() };
+        for name in ["row_kind", "metric", "min_time", "max_time"] {
+            if !self.leaves.contains_key(name) {
+                return Err(corrupt(&format!("column {name} is missing")));
+            }
+        }
+        let parquet = Arc::clone(self.parquet());
+        let mut next_timeline = 0;
+        for (index, group) in parquet.row_groups().iter().enumerate() {
+            let kind = kind_of(group, self.leaf("row_kind"));
+            match kind.as_deref() {
+                Some(KIND_SERIES) => self.series.push(index),
+                Some(KIND_TIMESTAMPS) => {
+                    self.timelines.push((index, next_timeline));
+                    next_timeline += u32::try_from(group.num_rows()).unwrap_or(0);
+                }
+                Some(KIND_LABELS) => self.labels.push(index),
+                _ => return Err(corrupt("a row group holds rows of unknown or several kinds")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of `columns` that the row group has values in.
+    fn filled<'a>(&self, group: usize, columns: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
+        let group = self.parquet().row_group(group);
+        let mut leaves = Vec::new();
+        for column in columns {
+            let of_column = self.leaves.get(column).map_or(&[][..], Vec::as_slice);
+            if of_column.iter().any(|leaf| has_values(group, *leaf)) {
+                leaves.extend_from_slice(of_column);
+            }
+        }
+        leaves
+    }
+}
+
+fn kind_of(group: &RowGroupMetaData, leaf: usize) -> Option<String> {
+    let stats = group.column(leaf).statistics()?;
+    let (min, max) = (stats.min_bytes_opt()?, stats.max_bytes_opt()?);
+    (min == max).then(|| String::from_utf8_lossy(min).into_owned())
+}
+
+fn has_values(group: &RowGroupMetaData, leaf: usize) -> bool {
+    let column = group.column(leaf);
+    let nulls = column.statistics().and_then(|stats| stats.null_count_opt());
+    nulls.is_none_or(|nulls| i64::try_from(nulls).is_ok_and(|nulls| nulls < column.num_values()))
+}
+
+impl<'a> TableFile<'a> {
+    /// Opens a file: from the cache, or with one read of its end.
+    pub(crate) async fn open(
+        path: Path,
+        entry: &FileEntry,
+        fetch: &'a Fetch,
+        cache: &'a Cache,
+    ) -> Result<TableFile<'a>, ScanError> {
+        let key: Arc<str> = path.as_ref().into();
+        if let Some(Entry::Meta(meta)) = cache.get(&Key::Meta(Arc::clone(&key))) {
+            return Ok(TableFile { path, key, meta, fetch, cache });
+        }
+        let meta = Arc::new(read_meta(&path, entry.size, fetch).await?);
+        cache.insert(Key::Meta(Arc::clone(&key)), Entry::Meta(Arc::clone(&meta)));
+        Ok(TableFile { path, key, meta, fetch, cache })
+    }
+
+    /// Label rows of a row group, in pieces of [`PIECE_ROWS`], by number of the piece.
+    pub(crate) async fn label_pieces(
+        &self,
+        group: usize,
+        ranges: &[Range<usize>],
+    ) -> Result<Vec<(usize, Arc<LabelRows>)>, ScanError> {
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for piece in pieces(ranges) {
+            match self.cache.get(&Key::Labels(Arc::clone(&self.key), group, piece)) {
+                Some(Entry::Labels(rows)) => found.push((piece, rows)),
+                _ => missing.push(piece),
+            }
+        }
+        if !missing.is_empty() {
+            found.extend(self.read_label_pieces(group, &missing).await?);
+            found.sort_by_key(|(piece, _)| *piece);
+        }
+        Ok(found)
+    }
+
+    /// Samples of some rows of a row group; `with_parts` says that histogram parts are among them.
+    pub(crate) async fn sample_batches(
+        &self,
+        group: usize,
+        rows: impl IntoIterator<Item = usize>,
+        with_parts: bool,
+    ) -> Result<Vec<RecordBatch>, ScanError> {
+        let parts = if with_parts { &read::PART_COLUMNS[..] } else { &[] };
+        let columns = read::SAMPLE_COLUMNS.iter().chain(parts).copied();
+        self.read(group, columns, Some(consecutive(rows))).await
+    }
+
+    /// The timelines with these numbers.
+    pub(crate) async fn timelines(&self, wanted: &[u32]) -> Result<HashMap<u32, Arc<[i64]>>, ScanError> {
+        let mut found = HashMap::with_capacity(wanted.len());
+        let mut missing = Vec::new();
+        for number in wanted {
+            match self.cache.get(&Key::Timeline(Arc::clone(&self.key), *number)) {
+                Some(Entry::Timeline(times)) => drop(found.insert(*number, times)),
+                _ => missing.push(*number),
+            }
+        }
+        missing.sort_unstable();
+        for (at, (group, first)) in self.meta.timelines.iter().enumerate() {
+            let end = self.meta.timelines.get(at + 1).map_or(u32::MAX, |next| next.1);
+            let here: Vec<u32> = missing.iter().copied().filter(|n| (*first..end).contains(n)).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let rows = here.iter().map(|number| (*number - *first) as usize);
+            let batches = self.read(*group, ["timestamps"], Some(consecutive(rows))).await?;
+            let mut numbers = here.iter();
+            for batch in &batches {
+                for times in read::timelines(batch).map_err(|e| ScanError::read(&self.key, e))? {
+                    let Some(number) = numbers.next() else { break };
+                    let times: Arc<[i64]> = times.into();
+                    let key = Key::Timeline(Arc::clone(&self.key), *number);
+                    self.cache.insert(key, Entry::Timeline(Arc::clone(&times)));
+                    found.insert(*number, times);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names of labels in the file, sorted.
+    pub(crate) async fn label_names(&self) -> Result<Arc<[Box<str>]>, ScanError> {
+        let key = Key::Names(Arc::clone(&self.key));
+        if let Some(Entry::Strings(names)) = self.cache.get(&key) {
+            return Ok(names);
+        }
+        let mut names: Vec<Box<str>> = Vec::new();
+        for group in &self.meta.labels {
+            for batch in self.read(*group, ["label_name"], None).await? {
+                for (name, _) in read::label_pairs(&batch).map_err(|e| ScanError::read(&self.key, e))? {
+                    if names.last().is_none_or(|last| **last != *name) {
+                        names.push(name.into());
+                    }
+                }
+            }
+        }
+        let names: Arc<[Box<str>]> = names.into();
+        self.cache.insert(key, Entry::Strings(Arc::clone(&names)));
+        Ok(names)
+    }
+
+    /// The values of a label in the file, sorted.
+    pub(crate) async fn label_values(&self, label: &str) -> Result<Arc<[Box<str>]>, ScanError> {
+        let key = Key::Values(Arc::clone(&self.key), label.into());
+        if let Some(Entry::Strings(values)) = self.cache.get(&key) {
+            return Ok(values);
+        }
+        let mut values: Vec<Box<str>> = Vec::new();
+        let wanted = [label.to_string()];
+        for group in &self.meta.labels {
+            let leaf = self.meta.leaf("label_name");
+            let rows = plan::rows(self.meta.parquet(), *group, leaf, Some(&wanted));
+            if rows.is_empty() {
+                continue;
+            }
+            for batch in self.read(*group, ["label_name", "label_value"], Some(rows)).await? {
+                let pairs = read::label_pairs(&batch).map_err(|e| ScanError::read(&self.key, e))?;
+                values.extend(
+                    pairs.iter().filter(|(name, _)| *name == label).map(|(_, value)| (*value).into()),
+                );
+            }
+        }
+        let values: Arc<[Box<str>]> = values.into();
+        self.cache.insert(key, Entry::Strings(Arc::clone(&values)));
+        Ok(values)
+    }
+
+    async fn read_label_pieces(
+        &self,
+        group: usize,
+        missing: &[usize],
+    ) -> Result<Vec<(usize, Arc<LabelRows>)>, ScanError> {
+        let n_rows = usize::try_from(self.meta.parquet().row_group(group).num_rows()).unwrap_or(0);
+        let rows_of = |piece: usize| piece * PIECE_ROWS..((piece + 1) * PIECE_ROWS).min(n_rows);
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for range in missing.iter().map(|piece| rows_of(*piece)) {
+            match ranges.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => ranges.push(range),
+            }
+        }
+        let batches = self.read(group, read::LABEL_COLUMNS, Some(ranges)).await?;
+        let mut batches = Rows { batches, batch: 0, row: 0 };
+        let mut decoded = Vec::with_capacity(missing.len());
+        for piece in missing {
+            let rows = LabelRows::decode(&batches.take(rows_of(*piece).len()));
+            let rows = Arc::new(rows.map_err(|e| ScanError::read(&self.key, e))?);
+            let key = Key::Labels(Arc::clone(&self.key), group, *piece);
+            self.cache.insert(key, Entry::Labels(Arc::clone(&rows)));
+            decoded.push((*piece, rows));
+        }
+        Ok(decoded)
+    }
+
+    /// Columns of a row group, of some of its rows.
+    async fn read(
+        &self,
+        group: usize,
+        columns: impl IntoIterator<Item = &str>,
+        rows: Option<Vec<Range<usize>>>,
+    ) -> Result<Vec<RecordBatch>, ScanError> {
+        let broken = |e| ScanError::parquet(&self.key, e);
+        let leaves = self.meta.filled(group, columns);
+        let n_rows = usize::try_from(self.meta.parquet().row_group(group).num_rows()).unwrap_or(0);
+        let mask = ProjectionMask::leaves(self.meta.reader.parquet_schema(), leaves);
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(self.meta.reader.clone())
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(n_rows.max(1));
+        if let Some(rows) = rows {
+            let selection = RowSelection::from_consecutive_ranges(rows.into_iter(), n_rows);
+            builder = builder.with_row_selection(selection);
+        }
+        let mut decoder = builder.build().map_err(broken)?;
+        let mut batches = Vec::new();
+        loop {
+            let ranges = match drain(&mut decoder, &mut batches).map_err(broken)? {
+                None => return Ok(batches),
+                Some(ranges) => ranges,
+            };
+            let bytes = self.fetch.ranges(&self.path, &ranges).await?;
+            let n_bytes: usize = bytes.iter().map(bytes::Bytes::len).sum();
+            decoder.push_ranges(ranges, bytes).map_err(broken)?;
+            if n_bytes <= INLINE_BYTES {
+                continue;
+            }
+            let work = move || {
+                let outcome = drain(&mut decoder, &mut batches);
+                (decoder, batches, outcome)
+            };
+            let Ok((back, done, outcome)) = runtime::blocking(work).await else {
+                return Err(wire::SelectError::Internal("decoding panicked".to_string()).into());
+            };
+            (decoder, batches) = (back, done);
+            if outcome.map_err(broken)?.is_none() {
+                return Ok(batches);
+            }
+        }
+    }
+}
+
+/// Decodes what can be decoded; `Some` are the ranges that it takes to go on.
+fn drain(
+    decoder: &mut ParquetPushDecoder,
+    batches: &mut Vec<RecordBatch>,
+) -> Result<Option<Vec<Range<u64>>>, parquet::errors::ParquetError> {
+    loop {
+        match decoder.try_decode()? {
+            DecodeResult::Data(batch) => batches.push(batch),
+            DecodeResult::NeedsData(ranges) => return Ok(Some(ranges)),
+            DecodeResult::Finished => return Ok(None),
+        }
+    }
+}
+
+async fn read_meta(path: &Path, size: u64, fetch: &Fetch) -> Result<FileMeta, ScanError> {
+    let broken = |e| ScanError::parquet(path.as_ref(), e);
+    let mut decoder = ParquetMetaDataPushDecoder::try_new(size).map_err(broken)?;
+    let tail = size.saturating_sub(TAIL)..size;
+    let bytes = fetch.range(path, tail.clone()).await?;
+    decoder.push_range(tail, bytes).map_err(broken)?;
+    loop {
+        match decoder.try_decode().map_err(broken)? {
+            DecodeResult::Data(meta) => return FileMeta::new(path.as_ref(), meta),
+            DecodeResult::NeedsData(ranges) => {
+                let bytes = fetch.ranges(path, &ranges).await?;
+                decoder.push_ranges(ranges, bytes).map_err(broken)?;
+            }
+            DecodeResult::Finished => {
+                let reason = "the footer ends too early".to_string();
+                return Err(ScanError::Corrupt { path: path.to_string(), reason });
+            }
+        }
+    }
+}
+
+/// Batches as one sequence of rows.
+struct Rows {
+    batches: Vec<RecordBatch>,
+    batch: usize,
+    row: usize,
+}
+
+impl Rows {
+    fn take(&mut self, mut n: usize) -> Vec<RecordBatch> {
+        let mut taken = Vec::new();
+        while n > 0 && self.batch < self.batches.len() {
+            let batch = &self.batches[self.batch];
+            let here = n.min(batch.num_rows() - self.row);
+            taken.push(batch.slice(self.row, here));
+            n -= here;
+            self.row += here;
+            if self.row == batch.num_rows() {
+                self.batch += 1;
+                self.row = 0;
+            }
+        }
+        taken
+    }
+}
+
+/// The numbers of the pieces that hold these rows, ascending.
+fn pieces(ranges: &[Range<usize>]) -> Vec<usize> {
+    let mut pieces = Vec::new();
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        for piece in range.start / PIECE_ROWS..=(range.end - 1) / PIECE_ROWS {
+            if pieces.last() != Some(&piece) {
+                pieces.push(piece);
+            }
+        }
+    }
+    pieces
+}
+
+fn consecutive(rows: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => ranges.push(row..row + 1),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_the_rows_once() {
+        assert_eq!(pieces(&[0..1, 5..1025, 2048..2048, 4000..4001]), [0, 1, 3]);
+        assert_eq!(consecutive([1, 2, 3, 7]), [1..4, 7..8]);
+    }
+}

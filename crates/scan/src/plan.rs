@@ -1,0 +1,101 @@
+//! What need not be read: decisions over statistics, without I/O.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bucket::{FileEntry, Snapshot};
+use model::TimeRange;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::statistics::Statistics;
+
+/// The files that may hold samples of the range, and one of the metrics if those are known.
+pub(crate) fn files(
+    snapshot: &Snapshot,
+    range: TimeRange,
+    metrics: Option<&[String]>,
+) -> Vec<Arc<FileEntry>> {
+    let may_matter = |file: &&Arc<FileEntry>| {
+        let stats = &file.stats;
+        let in_time = stats.min_time.is_none_or(|min| min <= range.end)
+            && stats.max_time.is_none_or(|max| max >= range.start);
+        let bounds = (stats.min_metric.as_deref(), stats.max_metric.as_deref());
+        in_time && metrics.is_none_or(|names| names.iter().any(|name| may_hold(bounds, name)))
+    };
+    snapshot.files().filter(may_matter).cloned().collect()
+}
+
+/// Whether a row group may hold rows of the range and of one of the metrics. `columns` are the indexes of `min_time`,
+/// `max_time` and `metric`.
+pub(crate) fn row_group(
+    group: &RowGroupMetaData,
+    (min_time, max_time, metric): (usize, usize, usize),
+    range: TimeRange,
+    metrics: Option<&[String]>,
+) -> bool {
+    let first = group.column(min_time).statistics().and_then(int_min);
+    let last = group.column(max_time).statistics().and_then(int_max);
+    if first.is_some_and(|first| first > range.end) || last.is_some_and(|last| last < range.start) {
+        return false;
+    }
+    let Some(names) = metrics else { return true };
+    let stats = group.column(metric).statistics();
+    let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let lower = bound(stats.and_then(Statistics::min_bytes_opt));
+    let upper = bound(stats.and_then(Statistics::max_bytes_opt));
+    names.iter().any(|name| may_hold((lower.as_deref(), upper.as_deref()), name))
+}
+
+/// The rows of a row group whose pages may hold one of the metrics.
+pub(crate) fn rows(
+    meta: &ParquetMetaData,
+    group: usize,
+    metric: usize,
+    metrics: Option<&[String]>,
+) -> Vec<Range<usize>> {
+    let n_rows = usize::try_from(meta.row_group(group).num_rows()).unwrap_or(0);
+    let all = std::iter::once(0..n_rows).collect();
+    let Some(names) = metrics else { return all };
+    let index = meta.column_index().and_then(|index| index.get(group)?.get(metric));
+    let pages = meta.offset_index().and_then(|index| index.get(group)?.get(metric));
+    let (Some(ColumnIndexMetaData::BYTE_ARRAY(index)), Some(pages)) = (index, pages) else { return all };
+    let starts: Vec<usize> = pages
+        .page_locations()
+        .iter()
+        .map(|page| usize::try_from(page.first_row_index).unwrap_or(0))
+        .collect();
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (page, start) in starts.iter().copied().enumerate() {
+        let end = starts.get(page + 1).copied().unwrap_or(n_rows);
+        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        let (lower, upper) = (text(index.min_value(page)), text(index.max_value(page)));
+        let bounds = (lower.as_deref(), upper.as_deref());
+        if index.is_null_page(page) || !names.iter().any(|name| may_hold(bounds, name)) {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => ranges.push(start..end),
+        }
+    }
+    ranges
+}
+
+/// Bounds may be cut short, the lower one downwards and the upper one upwards.
+fn may_hold((lower, upper): (Option<&str>, Option<&str>), name: &str) -> bool {
+    lower.is_none_or(|lower| lower <= name) && upper.is_none_or(|upper| name <= upper)
+}
+
+fn int_min(stats: &Statistics) -> Option<i64> {
+    match stats {
+        Statistics::Int64(values) => values.min_opt().copied(),
+        _ => None,
+    }
+}
+
+fn int_max(stats: &Statistics) -> Option<i64> {
+    match stats {
+        Statistics::Int64(values) => values.max_opt().copied(),
+        _ => None,
+    }
+}

@@ -1,0 +1,478 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use block::read::{Clip, PartRow, RowForm, SampleRows, assemble};
+use bucket::{Bucket, FileEntry, LogTable, Table};
+use futures::{StreamExt as _, TryStreamExt as _};
+use model::{FloatColumn, Labels, Matcher, SeriesData, SeriesId, TenantId, TimeRange, is_empty_cell};
+use runtime::{Clock, MemoryPart};
+use serde::{Deserialize, Serialize};
+use wire::{LabelsRequest, Select, SelectBudget, SelectError, SelectRequest, Selected};
+
+use crate::cache::{self, Cache};
+use crate::error::ScanError;
+use crate::fetch::Fetch;
+use crate::file::{PIECE_ROWS, TableFile};
+use crate::{matching, plan};
+
+/// How tables are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The most bytes kept of footers, page indexes, labels and timelines.
+    pub cache_bytes: u64,
+    /// How many files a query reads at once.
+    pub concurrency: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { cache_bytes: 64 * 1024 * 1024, concurrency: 8 }
+    }
+}
+
+/// What a scan needs.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// The tables.
+    pub bucket: Arc<Bucket>,
+    /// The share of memory that the cache may take, if it is less than the configuration says.
+    pub memory: MemoryPart,
+    /// For deadlines.
+    pub clock: Clock,
+}
+
+/// Reads the tables of all tenants.
+pub struct Scan {
+    config: Config,
+    bucket: Arc<Bucket>,
+    memory: MemoryPart,
+    clock: Clock,
+    cache: Cache,
+}
+
+impl Scan {
+    /// A scan over the tables of a bucket.
+    pub fn open(config: Config, deps: Deps) -> Arc<Scan> {
+        let share = deps.memory.limit();
+        let bytes = if share == 0 { config.cache_bytes } else { config.cache_bytes.min(share) };
+        Arc::new(Scan {
+            config,
+            bucket: deps.bucket,
+            memory: deps.memory,
+            clock: deps.clock,
+            cache: cache::of_bytes(bytes),
+        })
+    }
+}
+
+#[async_trait]
+impl Select for Scan {
+    async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
+        let query = Query::new(self, tenant, request.range, &request.budget);
+        let series = match query.select(&request.matchers, request.min_table_version).await {
+            // Compaction replaced the file after we had planned: the newest snapshot does not name it.
+            Err(ScanError::Gone(_)) => {
+                query.table.snapshot().await.map_err(ScanError::from)?;
+                query.select(&request.matchers, request.min_table_version).await?
+            }
+            other => other?,
+        };
+        self.memory.set(self.cache.weight());
+        Ok(Selected { series, table_version: query.table.version_seen(), stats: query.fetch.stats() })
+    }
+
+    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError> {
+        let query = Query::new(self, tenant, request.range, &request.budget);
+        let mut found = match query.labels(request).await {
+            Err(ScanError::Gone(_)) => {
+                query.table.snapshot().await.map_err(ScanError::from)?;
+                query.labels(request).await?
+            }
+            other => other?,
+        };
+        self.memory.set(self.cache.weight());
+        found.sort();
+        Ok(found)
+    }
+
+    async fn label_names(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        if request.selectors.is_empty() {
+            return self.strings(tenant, request, None).await;
+        }
+        let series = self.series(tenant, request).await?;
+        let names: BTreeSet<&str> =
+            series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        Ok(names.into_iter().map(str::to_string).collect())
+    }
+
+    async fn label_values(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        request: &LabelsRequest,
+    ) -> Result<Vec<String>, SelectError> {
+        if request.selectors.is_empty() {
+            return self.strings(tenant, request, Some(name)).await;
+        }
+        let series = self.series(tenant, request).await?;
+        let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
+        Ok(values.into_iter().map(str::to_string).collect())
+    }
+}
+
+impl Scan {
+    /// Label names, or the values of one label, from the rows that list them.
+    async fn strings(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+        name: Option<&str>,
+    ) -> Result<Vec<String>, SelectError> {
+        let query = Query::new(self, tenant, request.range, &request.budget);
+        let found = match query.strings(name, request.min_table_version).await {
+            Err(ScanError::Gone(_)) => {
+                query.table.snapshot().await.map_err(ScanError::from)?;
+                query.strings(name, request.min_table_version).await?
+            }
+            other => other?,
+        };
+        self.memory.set(self.cache.weight());
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// One select on its way.
+struct Query<'a> {
+    scan: &'a Scan,
+    table: Arc<LogTable>,
+    range: TimeRange,
+    budget: &'a SelectBudget,
+    fetch: Fetch,
+}
+
+/// The rows of a row group that match.
+struct GroupMatch {
+    file: usize,
+    group: usize,
+    rows: Vec<MatchedRow>,
+}
+
+#[derive(Clone, Copy)]
+struct MatchedRow {
+    row: usize,
+    /// Index among the labels of the file, later among the series of the query.
+    series: usize,
+    ts_ref: Option<u32>,
+    form: RowForm,
+}
+
+/// What matches in a file.
+#[derive(Default)]
+struct FileMatch {
+    labels: Vec<Labels>,
+    groups: Vec<GroupMatch>,
+}
+
+/// What one row brings.
+enum Piece {
+    Floats(FloatColumn, Vec<(i64, i64)>),
+    Part(PartRow),
+}
+
+/// The series of a query by identity.
+#[derive(Default)]
+struct Found {
+    by_id: HashMap<SeriesId, usize>,
+    series: Vec<SeriesData>,
+    parts: Vec<Vec<PartRow>>,
+}
+
+impl<'a> Query<'a> {
+    fn new(scan: &'a Scan, tenant: &TenantId, range: TimeRange, budget: &'a SelectBudget) -> Query<'a> {
+        Query {
+            scan,
+            table: scan.bucket.table(tenant, Table::Metrics),
+            range,
+            budget,
+            fetch: Fetch::new(Arc::clone(scan.bucket.store())),
+        }
+    }
+
+    async fn select(
+        &self,
+        matchers: &[Matcher],
+        min_version: Option<u64>,
+    ) -> Result<Vec<SeriesData>, ScanError> {
+        let files = self.open_files(min_version, matching::metric_names(matchers)).await?;
+        let mut found = Found::default();
+        let mut groups = Vec::new();
+        let matches = self.match_files(&files, matchers);
+        let mut matches = std::pin::pin!(matches);
+        while let Some(matched) = matches.next().await {
+            let matched = matched?;
+            let series = found.series_of(&matched.labels, self.budget)?;
+            for mut group in matched.groups {
+                group.rows.iter_mut().for_each(|row| row.series = series[row.series]);
+                groups.push(group);
+            }
+        }
+        // In order, so that the parts of a histogram that lies across two row groups stay together.
+        let reads: Vec<_> = groups.iter().map(|group| self.read_group(&files, group)).collect();
+        let mut reads = futures::stream::iter(reads).buffered(self.scan.config.concurrency.clamp(1, 4));
+        while let Some(pieces) = reads.next().await {
+            for (series, piece) in pieces? {
+                found.take(series, piece);
+            }
+        }
+        drop(reads);
+        found.finish()
+    }
+
+    /// Labels of the series that pass one of the selectors, in no order.
+    async fn labels(&self, request: &LabelsRequest) -> Result<Vec<Labels>, ScanError> {
+        let everything = [Vec::new()];
+        let selectors = if request.selectors.is_empty() { &everything[..] } else { &request.selectors };
+        let mut found = Found::default();
+        for matchers in selectors {
+            let files = self.open_files(request.min_table_version, matching::metric_names(matchers)).await?;
+            let matches = self.match_files(&files, matchers);
+            let mut matches = std::pin::pin!(matches);
+            while let Some(matched) = matches.next().await {
+                found.series_of(&matched?.labels, self.budget)?;
+            }
+        }
+        Ok(found.series.into_iter().map(|series| series.labels).collect())
+    }
+
+    async fn strings(
+        &self,
+        name: Option<&str>,
+        min_version: Option<u64>,
+    ) -> Result<BTreeSet<String>, ScanError> {
+        let files = self.open_files(min_version, None).await?;
+        let mut found = BTreeSet::new();
+        let lists: Vec<_> = files.iter().map(|file| strings_of(file, name)).collect();
+        let lists = futures::stream::iter(lists);
+        let mut lists = lists.buffered(self.scan.config.concurrency.max(1));
+        while let Some(list) = lists.next().await {
+            self.check_deadline()?;
+            for text in list?.iter().filter(|text| !found.contains(&***text)).collect::<Vec<_>>() {
+                self.budget.bytes.take(text.len() as u64 + 48)?;
+                found.insert(text.to_string());
+            }
+        }
+        Ok(found)
+    }
+
+    async fn open_files(
+        &self,
+        min_version: Option<u64>,
+        metrics: Option<&[String]>,
+    ) -> Result<Vec<TableFile<'_>>, ScanError> {
+        let Some(snapshot) = self.table.snapshot_at_least(min_version).await? else { return Ok(Vec::new()) };
+        self.check_deadline()?;
+        let entries = plan::files(&snapshot, self.range, metrics);
+        let opened: Vec<_> = entries.iter().map(|entry| self.open_file(entry)).collect();
+        futures::stream::iter(opened).buffered(self.scan.config.concurrency.max(1)).try_collect().await
+    }
+
+    async fn open_file(&self, entry: &FileEntry) -> Result<TableFile<'_>, ScanError> {
+        TableFile::open(self.table.object(&entry.path), entry, &self.fetch, &self.scan.cache).await
+    }
+
+    fn match_files<'q>(
+        &'q self,
+        files: &'q [TableFile<'q>],
+        matchers: &'q [Matcher],
+    ) -> impl futures::Stream<Item = Result<FileMatch, ScanError>> + 'q {
+        let matches = files.iter().enumerate().map(|(at, file)| self.match_file(at, file, matchers));
+        let matches: Vec<_> = matches.collect();
+        futures::stream::iter(matches).buffered(self.scan.config.concurrency.max(1))
+    }
+
+    async fn match_file(
+        &self,
+        at: usize,
+        file: &TableFile<'_>,
+        matchers: &[Matcher],
+    ) -> Result<FileMatch, ScanError> {
+        let meta = &file.meta;
+        let columns = (meta.leaf("min_time"), meta.leaf("max_time"), meta.leaf("metric"));
+        let metrics = matching::metric_names(matchers);
+        let mut matched = FileMatch::default();
+        for group in meta.series.iter().copied() {
+            if !plan::row_group(meta.parquet().row_group(group), columns, self.range, metrics) {
+                continue;
+            }
+            self.check_deadline()?;
+            let ranges = plan::rows(meta.parquet(), group, columns.2, metrics);
+            let pieces = file.label_pieces(group, &ranges).await?;
+            let mut rows = Vec::new();
+            let mut previous: &[u8] = &[];
+            let mut previous_passes = None;
+            for (piece, labels) in &pieces {
+                for (offset, row) in (0..labels.len()).filter_map(|i| Some((i, labels.get(i)?))) {
+                    if !row.times.overlaps(&self.range) {
+                        continue;
+                    }
+                    // The rows of one series follow each other.
+                    let repeated = previous_passes.filter(|_| previous == row.run);
+                    let passes = repeated.unwrap_or_else(|| matching::passes(matchers, row.run));
+                    (previous, previous_passes) = (row.run, Some(passes));
+                    if passes {
+                        let series = matched.series(row.run);
+                        let row_number = piece * PIECE_ROWS + offset;
+                        rows.push(MatchedRow { row: row_number, series, ts_ref: row.ts_ref, form: row.form });
+                    }
+                }
+            }
+            if !rows.is_empty() {
+                matched.groups.push(GroupMatch { file: at, group, rows });
+            }
+        }
+        Ok(matched)
+    }
+
+    async fn read_group(
+        &self,
+        files: &[TableFile<'_>],
+        matched: &GroupMatch,
+    ) -> Result<Vec<(usize, Piece)>, ScanError> {
+        self.check_deadline()?;
+        let file = &files[matched.file];
+        let with_parts = matched.rows.iter().any(|row| row.form == RowForm::Part);
+        let refs: BTreeSet<u32> = matched.rows.iter().filter_map(|row| row.ts_ref).collect();
+        let refs: Vec<u32> = refs.into_iter().collect();
+        let rows = matched.rows.iter().map(|row| row.row);
+        let (batches, timelines) =
+            futures::try_join!(file.sample_batches(matched.group, rows, with_parts), file.timelines(&refs))?;
+        let clips: HashMap<u32, Clip> =
+            timelines.iter().map(|(number, times)| (*number, Clip::new(times, self.range))).collect();
+        let mut pieces = Vec::with_capacity(matched.rows.len());
+        let mut wanted = matched.rows.iter();
+        for batch in &batches {
+            let samples = SampleRows::new(batch, self.range).map_err(|e| ScanError::read(&file.key, e))?;
+            for (at, row) in (0..batch.num_rows()).zip(wanted.by_ref()) {
+                let piece = decode(&samples, at, row, &clips).map_err(|e| ScanError::read(&file.key, e))?;
+                self.account(&piece)?;
+                pieces.push((row.series, piece));
+            }
+        }
+        if wanted.next().is_some() {
+            let reason = "a row group has fewer rows than its footer says".to_string();
+            return Err(ScanError::Corrupt { path: file.key.to_string(), reason });
+        }
+        Ok(pieces)
+    }
+
+    fn account(&self, piece: &Piece) -> Result<(), SelectError> {
+        let (samples, cells) = match piece {
+            Piece::Floats(column, _) => (column.values.len() as u64, column.values.len() as u64),
+            Piece::Part(part) if part.is_count() => (part.n_cells() as u64, part.n_cells() as u64),
+            Piece::Part(part) => (0, part.n_cells() as u64),
+        };
+        self.fetch.count_samples(samples);
+        self.budget.samples.take(samples)?;
+        self.budget.bytes.take(cells * 8)
+    }
+
+    fn check_deadline(&self) -> Result<(), SelectError> {
+        let now: Instant = self.scan.clock.instant();
+        match self.budget.deadline {
+            Some(deadline) if now >= deadline => Err(SelectError::Timeout),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FileMatch {
+    /// The index of the series with this run; rows of one series follow each other.
+    fn series(&mut self, run: &[u8]) -> usize {
+        if self.labels.last().is_none_or(|last| last.run() != run) {
+            // The run was built from pairs in order; if it were not canonical the series would only be named oddly.
+            let labels = Labels::from_run(run).unwrap_or_else(|_| Labels::from_pairs(model::runs(run)));
+            self.labels.push(labels);
+        }
+        self.labels.len() - 1
+    }
+}
+
+impl Found {
+    /// Where each of these series is held, new ones included.
+    fn series_of(&mut self, labels: &[Labels], budget: &SelectBudget) -> Result<Vec<usize>, SelectError> {
+        let mut indexes = Vec::with_capacity(labels.len());
+        for labels in labels {
+            let index = match self.by_id.get(&labels.id()) {
+                Some(index) => *index,
+                None => {
+                    budget.series.take(1)?;
+                    budget.bytes.take(labels.run().len() as u64 + 160)?;
+                    self.series.push(SeriesData::new(labels.clone()));
+                    self.parts.push(Vec::new());
+                    self.by_id.insert(labels.id(), self.series.len() - 1);
+                    self.series.len() - 1
+                }
+            };
+            indexes.push(index);
+        }
+        Ok(indexes)
+    }
+
+    fn take(&mut self, series: usize, piece: Piece) {
+        match piece {
+            Piece::Floats(column, starts) => {
+                if column.values.iter().any(|cell| !is_empty_cell(*cell)) {
+                    self.series[series].floats.push(column);
+                    self.series[series].starts.extend(starts);
+                }
+            }
+            Piece::Part(part) => self.parts[series].push(part),
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<SeriesData>, ScanError> {
+        for (series, parts) in self.series.iter_mut().zip(&self.parts) {
+            if !parts.is_empty() {
+                series.histograms =
+                    assemble(parts).map_err(|e| ScanError::read(&series.labels.to_string(), e))?;
+            }
+            series.starts.sort_unstable();
+        }
+        self.series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
+        self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(self.series)
+    }
+}
+
+async fn strings_of(file: &TableFile<'_>, name: Option<&str>) -> Result<Arc<[Box<str>]>, ScanError> {
+    match name {
+        None => file.label_names().await,
+        Some(name) => file.label_values(name).await,
+    }
+}
+
+fn decode(
+    samples: &SampleRows<'_>,
+    at: usize,
+    row: &MatchedRow,
+    clips: &HashMap<u32, Clip>,
+) -> Result<Piece, block::read::ReadError> {
+    let clip = row.ts_ref.map(|number| {
+        clips.get(&number).ok_or_else(|| block::read::ReadError(format!("timeline {number} is missing")))
+    });
+    let clip = clip.transpose()?;
+    Ok(match row.form {
+        RowForm::Floats => {
+            let (column, starts) = samples.floats(at, clip)?;
+            Piece::Floats(column, starts)
+        }
+        RowForm::Part => Piece::Part(samples.part(at, clip)?),
+    })
+}
