@@ -90,8 +90,16 @@ fn command(leaves: &[Leaf]) -> Command {
     let mut command = Command::new("firn")
         .about("Firn: metrics in, Delta Lake at rest, PromQL out")
         .version(env!("CARGO_PKG_VERSION"))
-        .arg(Arg::new("config.file").long("config.file").value_name("PATH").help("YAML file with the configuration"))
-        .arg(switch("config.expand-env", "Replace ${NAME} and ${NAME:-default} in the file by the environment"))
+        .arg(
+            Arg::new("config.file")
+                .long("config.file")
+                .value_name("PATH")
+                .help("YAML file with the configuration"),
+        )
+        .arg(switch(
+            "config.expand-env",
+            "Replace ${NAME} and ${NAME:-default} in the file by the environment",
+        ))
         .arg(switch("config.verify", "Check the configuration and exit"))
         .arg(switch("print-config", "Print the configuration in force as YAML and exit"));
     for leaf in leaves {

@@ -12,7 +12,9 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
         "kB" | "KB" | "k" => 1e3,
         "MB" | "M" => 1e6,
         "GB" | "G" => 1e9,
-        other => return Err(format!("{text:?} has an unknown unit {other:?}; use KiB, MiB, GiB, kB, MB or GB")),
+        other => {
+            return Err(format!("{text:?} has an unknown unit {other:?}; use KiB, MiB, GiB, kB, MB or GB"));
+        }
     };
     Ok((number * factor) as u64)
 }

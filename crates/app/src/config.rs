@@ -126,9 +126,11 @@ impl Config {
             violations.push(format!("target: {:?} is not a role of this binary; use \"all\"", self.target));
         }
         violations.extend(self.memory_limit_bytes().err());
-        violations.extend(logs::filter(&self.server.log_level).err().map(|e| format!("server.log_level: {e}")));
+        violations
+            .extend(logs::filter(&self.server.log_level).err().map(|e| format!("server.log_level: {e}")));
         if !["logfmt", "json"].contains(&self.server.log_format.as_str()) {
-            violations.push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
+            violations
+                .push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
         }
         violations.extend(self.querier.violations());
         violations.extend(limits::LimitsHandle::new(&self.limits).err().map(|e| e.to_string()));
@@ -150,6 +152,14 @@ fn file_layer(args: &Args) -> Result<Option<Layer>, String> {
 /// Variables of the test suite share our prefix and are none of our keys.
 const NOT_KEYS: [&str; 4] = ["FIRN_FAULT", "FIRN_CACHE", "FIRN_SHARED", "FIRN_REQUIRE_PARTS"];
 
+/// Kubernetes gives each pod variables about the services beside it; for one called `firn` they look like ours.
+fn is_of_others(name: &str) -> bool {
+    let service_link =
+        name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.contains("_PORT_");
+    let service_link = service_link || name.ends_with("_PORT");
+    NOT_KEYS.contains(&name) || (service_link && !name.contains("__"))
+}
+
 fn environment_layers(
     defaults: &Value,
     variables: impl Iterator<Item = (String, String)>,
@@ -157,7 +167,7 @@ fn environment_layers(
 ) -> Vec<Layer> {
     let leaves = leaves(defaults);
     let mut layers = Vec::new();
-    let ours = variables.filter(|(name, _)| name.starts_with("FIRN_") && !NOT_KEYS.contains(&name.as_str()));
+    let ours = variables.filter(|(name, _)| name.starts_with("FIRN_") && !is_of_others(name));
     for (name, text) in ours {
         match leaves.iter().find(|leaf| leaf.variable() == name) {
             Some(Leaf { path, default }) => {
@@ -255,7 +265,12 @@ mod tests {
 
     #[test]
     fn the_environment_sets_keys_and_unknown_ones_are_refused() {
-        let variables = [("FIRN_SERVER__HTTP_LISTEN_PORT", "80"), ("FIRN_NO_SUCH", "1"), ("FIRN_FAULT", "x")];
+        let variables = [
+            ("FIRN_SERVER__HTTP_LISTEN_PORT", "80"),
+            ("FIRN_NO_SUCH", "1"),
+            ("FIRN_FAULT", "x"),
+            ("FIRN_PORT_9009_TCP", "tcp://10.0.0.1"),
+        ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let mut violations = Vec::new();
         let layers = environment_layers(&Config::tree(), variables, &mut violations);

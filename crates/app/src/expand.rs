@@ -9,7 +9,8 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
             out.push('$');
             rest = tail;
         } else if let Some(tail) = rest.strip_prefix('{') {
-            let (name, tail) = tail.split_once('}').ok_or("a \"${\" in the configuration file is not closed")?;
+            let (name, tail) =
+                tail.split_once('}').ok_or("a \"${\" in the configuration file is not closed")?;
             out.push_str(&value(name, &lookup)?);
             rest = tail;
         } else {

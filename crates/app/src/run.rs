@@ -64,7 +64,8 @@ fn start(args: &Args, config: Config) -> anyhow::Result<()> {
     let clock = Clock::system();
     let level = logs::start(&config.server.log_level, &config.server.log_format, clock.clone());
     let level = level.map_err(anyhow::Error::msg)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(live(config, yaml, clock, level))
 }
 
