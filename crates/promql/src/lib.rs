@@ -22,7 +22,7 @@ mod walk;
 pub use annotations::Annotations;
 pub use durations::resolve_durations;
 pub use error::{ParseError, line_col};
-pub use eval::{EvalError, EvalStats, Evaluated};
+pub use eval::{EvalError, EvalStats, Evaluated, set_reset_hints};
 pub use parser::{MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_selector};
 pub use plan::{EvalOptions, Plan, PlanError, SelectSpec};
 pub use signature::Signature;

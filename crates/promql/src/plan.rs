@@ -7,10 +7,12 @@ use std::time::Instant;
 use model::{Classify, ErrorKind, Matcher, SeriesData, TimeRange};
 use runtime::Clock;
 
-use crate::ast::{At, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector};
+use crate::ast::{
+    At, BinaryOp, Call, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector,
+};
 use crate::error::ParseError;
 use crate::eval::{self, EvalError, Evaluated};
-use crate::{parse, resolve_durations};
+use crate::{functions, parse, resolve_durations};
 
 /// When and within which bounds a query is evaluated.
 #[derive(Debug, Clone)]
@@ -43,7 +45,17 @@ pub struct Plan {
     pub(crate) options: EvalOptions,
     selects: Vec<SelectSpec>,
     /// Which select answers the selector at a place of the query.
-    places: Vec<(Span, usize)>,
+    places: Vec<Place>,
+}
+
+/// A selector in the query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    span: Span,
+    /// The select that answers it.
+    pub(crate) select: usize,
+    /// Whether count and sum are all that is looked at in its histograms.
+    pub(crate) totals_only: bool,
 }
 
 /// The samples that a selector needs.
@@ -125,10 +137,10 @@ impl Plan {
             selects: Vec::new(),
             places: Vec::new(),
         };
-        let mut finder = SelectFinder { options, found: Vec::new() };
+        let mut finder = SelectFinder { options, within: Within::default(), found: Vec::new() };
         finder.visit(&plan.expr, TimeRange::new(options.start_ms, options.end_ms));
-        for (span, spec) in finder.found {
-            plan.add_select(span, spec);
+        for found in finder.found {
+            plan.add_select(found);
         }
         Ok(plan)
     }
@@ -148,23 +160,29 @@ impl Plan {
         eval::evaluate(self, &data)
     }
 
-    pub(crate) fn select_at(&self, span: Span) -> Option<usize> {
-        self.places.iter().find(|(place, _)| *place == span).map(|(_, index)| *index)
+    /// The selector at a span.
+    pub(crate) fn place(&self, span: Span) -> Option<Place> {
+        self.places.iter().copied().find(|place| place.span == span)
+    }
+
+    /// The selectors that a select answers.
+    pub(crate) fn places_of(&self, select: usize) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(move |place| place.select == select)
     }
 
     pub(crate) fn at_ms(&self, at: At) -> i64 {
         at_ms(&self.options, at)
     }
 
-    fn add_select(&mut self, span: Span, spec: SelectSpec) {
-        let index = match self.selects.iter().position(|known| *known == spec) {
+    fn add_select(&mut self, Found { span, spec, totals_only }: Found) {
+        let select = match self.selects.iter().position(|known| *known == spec) {
             Some(index) => index,
             None => {
                 self.selects.push(spec);
                 self.selects.len() - 1
             }
         };
-        self.places.push((span, index));
+        self.places.push(Place { span, select, totals_only });
     }
 }
 
@@ -208,12 +226,62 @@ fn at_ms(options: &EvalOptions, at: At) -> i64 {
 
 struct SelectFinder<'a> {
     options: &'a EvalOptions,
-    found: Vec<(Span, SelectSpec)>,
+    within: Within,
+    found: Vec<Found>,
+}
+
+struct Found {
+    span: Span,
+    spec: SelectSpec,
+    totals_only: bool,
+}
+
+/// What the expression being visited is an argument of, directly or not.
+#[derive(Debug, Clone, Copy, Default)]
+struct Within {
+    /// A function that looks at count and sum of histograms only.
+    totals: bool,
+    /// Something that looks at their buckets.
+    buckets: bool,
+}
+
+impl Within {
+    fn call(mut self, function: &str) -> Within {
+        match function {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => self.totals = true,
+            "histogram_quantile"
+            | "histogram_quantiles"
+            | "histogram_fraction"
+            | "histogram_stddev"
+            | "histogram_stdvar" => self.buckets = true,
+            _ => {}
+        }
+        self
+    }
+
+    fn buckets_if(mut self, looks_at_buckets: bool) -> Within {
+        self.buckets |= looks_at_buckets;
+        self
+    }
 }
 
 impl SelectFinder<'_> {
     /// Visits what is evaluated at times within `times`.
     fn visit(&mut self, expr: &Expr, times: TimeRange) {
+        let outer = self.within;
+        self.within = match &expr.kind {
+            ExprKind::Call(call) => outer.call(call.func.name),
+            ExprKind::Subquery(_) => outer.buckets_if(true),
+            ExprKind::Binary(binary) => {
+                outer.buckets_if(matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper))
+            }
+            _ => outer,
+        };
+        self.visit_kind(expr, times);
+        self.within = outer;
+    }
+
+    fn visit_kind(&mut self, expr: &Expr, times: TimeRange) {
         match &expr.kind {
             ExprKind::Number(_) | ExprKind::String(_) => {}
             ExprKind::Vector(selector) => self.add(selector, expr.span, None, times),
@@ -241,6 +309,12 @@ impl SelectFinder<'_> {
                 }
                 self.visit(&aggregate.expr, times);
             }
+            ExprKind::Call(call) if call.func.name == "info" => {
+                if let Some(base) = call.args.first() {
+                    self.visit(base, times);
+                }
+                self.add_info(call, expr.span, times);
+            }
             ExprKind::Call(call) => call.args.iter().for_each(|arg| self.visit(arg, times)),
         }
     }
@@ -261,6 +335,19 @@ impl SelectFinder<'_> {
         let offset = offset_ms(&selector.offset);
         // The start is left out of the range, so the first millisecond needed is one later.
         let range = TimeRange::new(times.start - offset - back + 1, times.end - offset + ahead);
-        self.found.push((span, SelectSpec { matchers: selector.matchers.clone(), range }));
+        self.push(span, selector.matchers.clone(), range);
+    }
+
+    fn add_info(&mut self, call: &Call, span: Span, times: TimeRange) {
+        let reference = functions::info::reference(call, &|at| at_ms(self.options, at));
+        let times = reference.at.map_or(times, |at| TimeRange::new(at, at));
+        let start = times.start - reference.offset - self.options.lookback_ms + 1;
+        let range = TimeRange::new(start, times.end - reference.offset);
+        self.push(span, functions::info::matchers(call), range);
+    }
+
+    fn push(&mut self, span: Span, matchers: Vec<Matcher>, range: TimeRange) {
+        let totals_only = self.within.totals && !self.within.buckets;
+        self.found.push(Found { span, spec: SelectSpec { matchers, range }, totals_only });
     }
 }

@@ -3,7 +3,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Labels, ResetHint, SeriesData, is_stale};
+use model::{Histogram, HistogramPoint, Labels, ResetHint, SeriesData, is_stale};
 
 use super::Cell;
 use crate::histogram::FloatHistogram;
@@ -42,12 +42,14 @@ pub(crate) struct Track<'t> {
 }
 
 impl<'d> Decoded<'d> {
-    pub(crate) fn new(series: &'d SeriesData) -> Decoded<'d> {
+    /// Decodes a series; of its histograms the count and the sum only, where that is all that is looked at.
+    pub(crate) fn new(series: &'d SeriesData, totals_only: bool) -> Decoded<'d> {
         let (times, values) = match series.floats.first() {
             Some(column) => (&column.timeline[..], &column.values[..]),
             None => (&[][..], &[][..]),
         };
-        Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms: decode(series) }
+        let histograms = decode(series, totals_only);
+        Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms }
     }
 
     /// The samples without stale markers.
@@ -198,29 +200,68 @@ fn aligned_starts(times: &[i64], starts: &[(i64, i64)]) -> Vec<i64> {
     times.iter().map(start_of).collect()
 }
 
-/// Float counts, with the hints that Prometheus's storage gives. It compares each histogram with its predecessor
-/// when it stores it; one after a reset begins a new chunk, and of the first in a chunk it says nothing.
-fn decode(series: &SeriesData) -> Vec<DecodedHistogram> {
+fn decode(series: &SeriesData, totals_only: bool) -> Vec<DecodedHistogram> {
     let mut decoded: Vec<DecodedHistogram> = Vec::with_capacity(series.histograms.len());
+    let mut previous: Option<Arc<FloatHistogram>> = None;
     for point in &series.histograms {
         let mut histogram = FloatHistogram::from_model(&point.histogram);
         let is_stale = point.histogram.is_stale();
-        let previous = decoded.last().filter(|previous| !previous.is_stale && !is_stale);
-        if histogram.reset_hint != ResetHint::Gauge {
-            let hint = match previous {
-                Some(previous) if !histogram.detect_reset(&previous.histogram) => ResetHint::No,
-                _ => ResetHint::Unknown,
-            };
-            histogram.reset_hint = hint;
+        if !is_stale {
+            histogram.reset_hint = hint(&histogram, previous.as_deref(), totals_only);
         }
-        decoded.push(DecodedHistogram {
-            time: point.timestamp,
-            start: point.start_timestamp,
-            histogram: Arc::new(histogram),
-            is_stale,
-        });
+        let histogram = Arc::new(histogram);
+        let kept = if totals_only { Arc::new(totals(&histogram)) } else { Arc::clone(&histogram) };
+        let (time, start) = (point.timestamp, point.start_timestamp);
+        decoded.push(DecodedHistogram { time, start, histogram: kept, is_stale });
+        previous = (!is_stale).then_some(histogram);
     }
     decoded
+}
+
+/// Gives the histograms of a series the reset hints with which Prometheus's storage would return them. An
+/// evaluation does the same for those that it sees, but the first of these may have a predecessor that it does not
+/// see; so whoever wants the very hints of Prometheus sets them when all samples are at hand.
+pub fn set_reset_hints(points: &mut [HistogramPoint]) {
+    let mut previous: Option<FloatHistogram> = None;
+    for point in points {
+        if point.histogram.is_stale() {
+            previous = None;
+            continue;
+        }
+        let mut histogram = FloatHistogram::from_model(&point.histogram);
+        if previous.is_none() && histogram.reset_hint == ResetHint::No {
+            histogram.reset_hint = ResetHint::Unknown;
+        }
+        let hint = hint(&histogram, previous.as_ref(), false);
+        previous = Some(histogram);
+        if hint != point.histogram.reset_hint {
+            point.histogram = Arc::new(Histogram { reset_hint: hint, ..Histogram::clone(&point.histogram) });
+        }
+    }
+}
+
+/// The hint that Prometheus's storage gives. It compares each histogram with its predecessor when it stores it; one
+/// after a reset begins a new chunk, and of the first in a chunk it says nothing. But where only totals are looked
+/// at, and buckets are not there any more to find a reset by, it does say that there was one.
+fn hint(histogram: &FloatHistogram, previous: Option<&FloatHistogram>, totals_only: bool) -> ResetHint {
+    match (histogram.reset_hint, previous) {
+        (ResetHint::Gauge, _) => ResetHint::Gauge,
+        (ResetHint::Yes, None) => ResetHint::Unknown,
+        (given, None) => given,
+        (_, Some(previous)) => match histogram.detect_reset(previous) {
+            false => ResetHint::No,
+            true if totals_only => ResetHint::Yes,
+            true => ResetHint::Unknown,
+        },
+    }
+}
+
+fn totals(histogram: &FloatHistogram) -> FloatHistogram {
+    let mut totals = FloatHistogram::empty(histogram.schema);
+    totals.count = histogram.count;
+    totals.sum = histogram.sum;
+    totals.reset_hint = histogram.reset_hint;
+    totals
 }
 
 fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {

@@ -21,6 +21,7 @@ use std::cell::{Cell as Shared, RefCell};
 use model::{Classify, ErrorKind, SeriesData, Value};
 
 pub(crate) use average::{HistogramMean, Mean};
+pub use decode::set_reset_hints;
 pub(crate) use decode::{Decoded, Track, overlaps};
 pub(crate) use selector::{Aspect, Reference};
 pub(crate) use vector::{Assembler, Cell, Head, Row, Sink, Vector, empty_cells};
@@ -108,10 +109,27 @@ impl Grid {
     }
 }
 
+/// The series of a select, decoded as its selectors need them.
+struct Selected<'p> {
+    whole: Vec<Decoded<'p>>,
+    /// With count and sum of histograms only.
+    totals: Vec<Decoded<'p>>,
+}
+
+impl<'p> Selected<'p> {
+    fn new(plan: &Plan, select: usize, series: &'p [SeriesData]) -> Selected<'p> {
+        let decode = |totals_only: bool| match plan.places_of(select).any(|p| p.totals_only == totals_only) {
+            true => series.iter().map(|series| Decoded::new(series, totals_only)).collect(),
+            false => Vec::new(),
+        };
+        Selected { whole: decode(false), totals: decode(true) }
+    }
+}
+
 /// Evaluates one query. What is collected on the way is shared, since rows are streamed through closures.
 pub(crate) struct Evaluator<'p> {
     pub(crate) plan: &'p Plan,
-    pub(crate) data: Vec<Vec<Decoded<'p>>>,
+    data: Vec<Selected<'p>>,
     notices: RefCell<Notices>,
     /// Samples looked at, by step of the grid being evaluated.
     samples: RefCell<Vec<u64>>,
@@ -124,7 +142,7 @@ pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluate
     let grid = Grid::new(options.start_ms, options.end_ms, options.step_ms.unwrap_or(1));
     let evaluator = Evaluator {
         plan,
-        data: data.iter().map(|series| series.iter().map(Decoded::new).collect()).collect(),
+        data: data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series)).collect(),
         notices: RefCell::default(),
         samples: RefCell::new(vec![0; grid.steps]),
         held: Shared::new(0),

@@ -7,7 +7,7 @@ use super::selector::Reference;
 use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Track, Vector, empty_cells, unparen};
 use crate::annotations::Notice;
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
-use crate::functions::window::{Outcome, RangeFunction, Window};
+use crate::functions::window::{ArgumentCheck, Outcome, RangeFunction, Window};
 use crate::plan::{millis, offset_ms};
 
 /// Where the samples of a range come from and how far it reaches.
@@ -34,6 +34,17 @@ struct Bounds {
     end: i64,
     /// Where samples are taken from, which exceeds the window for `anchored` and `smoothed`.
     reach: (i64, i64),
+}
+
+/// The samples of a series in the range that ends at an instant.
+pub(super) struct InstantRange<'t> {
+    pub(super) track: &'t Track<'t>,
+    /// Indexes into the track's floats.
+    pub(super) floats: Range<usize>,
+    /// Indexes into the track's histograms.
+    pub(super) histograms: Range<usize>,
+    /// Where the range starts and ends.
+    pub(super) borders: (i64, i64),
 }
 
 impl Source {
@@ -186,11 +197,11 @@ impl Evaluator<'_> {
     }
 
     /// The samples of the range that ends at an instant, of each series that has some.
-    pub(crate) fn instant_range(
+    pub(super) fn instant_range(
         &self,
         source: &Source,
         time: i64,
-        visit: &mut dyn FnMut(&Track<'_>, Range<usize>, Range<usize>, (i64, i64)) -> Result<(), EvalError>,
+        visit: &mut dyn FnMut(InstantRange<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let bounds = source.bounds(time, self.plan.options.lookback_ms);
         self.tracks(source, &mut |track| {
@@ -199,7 +210,7 @@ impl Evaluator<'_> {
             if let Some(samples) = self.samples().first_mut() {
                 *samples += windows.weight(&floats, &histograms);
             }
-            visit(track, floats, histograms, (bounds.start, bounds.end))
+            visit(InstantRange { track, floats, histograms, borders: (bounds.start, bounds.end) })
         })
     }
 }
@@ -292,11 +303,7 @@ impl Slide<'_> {
     }
 
     /// Bad arguments are an error only where there is something to apply them to.
-    fn refuse_bad_arguments(
-        &self,
-        check: fn([f64; 2]) -> Result<(), EvalError>,
-        track: &Track<'_>,
-    ) -> Result<(), EvalError> {
+    fn refuse_bad_arguments(&self, check: ArgumentCheck, track: &Track<'_>) -> Result<(), EvalError> {
         let lookback = self.evaluator.plan.options.lookback_ms;
         let mut windows = Windows::new(track);
         for (step, time) in self.grid.times().enumerate() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample, is_empty_cell};
 
-use super::range::{Source, is_range};
+use super::range::{InstantRange, Source, is_range};
 use super::vector::duplicate_labels;
 use super::{EvalError, Evaluator, Grid, Head, Vector, unparen};
 use crate::ast::{Expr, ExprKind, RangeMode, ValueType};
@@ -45,7 +45,7 @@ impl Evaluator<'_> {
 
     fn selected_ranges(&self, source: &Source, time: i64) -> Result<Vec<MatrixSeries>, EvalError> {
         let mut found = Vec::new();
-        self.instant_range(source, time, &mut |track, floats, histograms, borders| {
+        self.instant_range(source, time, &mut |InstantRange { track, floats, histograms, borders }| {
             let (times, values) = (&track.times[floats.clone()], &track.values[floats]);
             let floats = match source.mode {
                 RangeMode::Normal => times.iter().copied().zip(values.iter().copied()).collect(),

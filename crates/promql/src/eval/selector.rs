@@ -4,6 +4,7 @@ use model::{Labels, is_stale};
 
 use super::{Cell, Decoded, EvalError, Evaluator, Grid, Row, Sink, empty_cells};
 use crate::ast::{RangeMode, Span, VectorSelector};
+use crate::functions::labels::to_go;
 use crate::functions::smooth;
 use crate::plan::offset_ms;
 
@@ -27,6 +28,8 @@ enum Found<'d> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aspect {
     Time,
+    /// The time; only floats are acceptable.
+    FloatTime,
     StartTime,
 }
 
@@ -44,10 +47,11 @@ impl Evaluator<'_> {
 
     /// The series that were selected for the selector at a place.
     pub(crate) fn selected(&self, place: Span) -> Result<&[Decoded<'_>], EvalError> {
-        let index = self.plan.select_at(place);
-        index.and_then(|index| self.data.get(index)).map(Vec::as_slice).ok_or_else(|| {
-            EvalError::Execution("unexpected error: the series of a selector are missing".into())
-        })
+        let missing =
+            || EvalError::Execution("unexpected error: the series of a selector are missing".into());
+        let place = self.plan.place(place).ok_or_else(missing)?;
+        let selected = self.data.get(place.select).ok_or_else(missing)?;
+        Ok(if place.totals_only { &selected.totals } else { &selected.whole })
     }
 
     pub(crate) fn selector_rows(
@@ -94,7 +98,18 @@ impl Evaluator<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
-        let reference = self.reference(selector);
+        self.sample_times(span, self.reference(selector), aspect, grid, sink)
+    }
+
+    /// The same for the series that were selected for a place of the query.
+    pub(crate) fn sample_times(
+        &self,
+        span: Span,
+        reference: Reference,
+        aspect: Aspect,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
         let lookback = self.plan.options.lookback_ms;
         let mut floats = empty_cells(grid.steps);
         for series in self.selected(span)? {
@@ -107,10 +122,16 @@ impl Evaluator<'_> {
                         continue;
                     }
                     Found::Float { time, .. } => (time, start_of(series, time)),
+                    Found::Histogram { .. } if aspect == Aspect::FloatTime => {
+                        return Err(EvalError::Execution(format!(
+                            "this should be an info metric, with float samples: {}",
+                            to_go(series.labels)
+                        )));
+                    }
                     Found::Histogram { time, start, .. } => (time, start),
                 };
                 any = true;
-                let asked = if aspect == Aspect::Time { taken } else { start };
+                let asked = if aspect == Aspect::StartTime { start } else { taken };
                 *cell = asked as f64 / 1000.0;
             }
             if any {

@@ -231,6 +231,21 @@ impl Assembler {
         Ok(())
     }
 
+    /// Takes over the sample that a row of a vector has at a step, if it has one.
+    pub(crate) fn copy_cell(
+        &mut self,
+        row: usize,
+        step: usize,
+        from: &Vector,
+        index: usize,
+    ) -> Result<(), EvalError> {
+        if let Some(histogram) = from.histogram_at(index, step) {
+            return self.put_histogram(row, step, Arc::clone(histogram));
+        }
+        let value = from.float_at(index, step);
+        if is_empty_cell(value) { Ok(()) } else { self.put_float(row, step, value) }
+    }
+
     /// Adds all samples of a row.
     pub(crate) fn put_row(&mut self, row: &Row<'_>) -> Result<(), EvalError> {
         let into = self.row(row.labels, row.drop_name);

@@ -146,7 +146,8 @@ fn difference(window: &Window<'_>, is_counter: bool, per_second: bool) -> Option
         true => between(last - 1, last, window.end)?,
         false => FloatHistogram::clone(&points[last]),
     };
-    if !is_counter && !(is_gauge(&left) && is_gauge(&right)) {
+    let are_gauges = is_gauge(&left) && is_gauge(&right);
+    if !is_counter && !are_gauges {
         window.note(Notice::NotAGauge(window.metric()));
     }
     let mut result = right.clone();

@@ -6,6 +6,7 @@ mod changes;
 mod elementwise;
 pub(crate) mod extended;
 mod histogram;
+pub(crate) mod info;
 pub(crate) mod labels;
 pub(crate) mod over_time;
 mod rate;
@@ -55,6 +56,7 @@ pub(crate) fn rows(
         "histogram_count" | "histogram_sum" | "histogram_avg" | "histogram_stddev" | "histogram_stdvar" => {
             histogram::statistic(evaluator, call, grid, sink)
         }
+        "info" => info::rows(evaluator, call, span, grid, sink),
         name => Err(EvalError::Execution(format!("unexpected error: unknown function {name}"))),
     }
 }

@@ -297,7 +297,8 @@ fn instant_histogram(window: &Window<'_>, (earlier, later): (usize, usize), per_
     if per_second && (is_gauge(from) || is_gauge(to)) {
         window.note(Notice::NotACounter(window.metric()));
     }
-    if !per_second && !(is_gauge(from) && is_gauge(to)) {
+    let are_gauges = is_gauge(from) && is_gauge(to);
+    if !per_second && !are_gauges {
         window.note(Notice::NotAGauge(window.metric()));
     }
     let mut result = FloatHistogram::clone(to);

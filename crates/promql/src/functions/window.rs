@@ -39,6 +39,9 @@ pub(crate) enum Outcome {
     Histogram(Arc<FloatHistogram>),
 }
 
+/// Refuses arguments that a function cannot work with.
+pub(crate) type ArgumentCheck = fn([f64; 2]) -> Result<(), EvalError>;
+
 /// A function over a range vector. Most windows hold floats only and go the short way.
 #[derive(Clone, Copy)]
 pub(crate) struct RangeFunction {
@@ -47,7 +50,7 @@ pub(crate) struct RangeFunction {
     /// For windows with histograms, alone or among floats.
     pub(crate) mixed: fn(&Window<'_>) -> Outcome,
     /// Refuses arguments.
-    pub(crate) check: Option<fn([f64; 2]) -> Result<(), EvalError>>,
+    pub(crate) check: Option<ArgumentCheck>,
 }
 
 impl Window<'_> {
