@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use super::text::{format_g, format_g_digits};
-
 /// Two counts whose relative difference is below this are one count, rounded differently. It takes 10¹² observations
 /// for one of them to go unnoticed (Prometheus's figure: float noise of real data lies between 10⁻⁵ and 10⁻¹⁵).
 const NOISE: f64 = 1e-12;
@@ -41,19 +39,12 @@ pub struct ClassicQuantile {
 
 impl ForcedMonotonicity {
     /// What holds for both.
-    pub fn merged(self, other: ForcedMonotonicity) -> ForcedMonotonicity {
+    fn merged(self, other: ForcedMonotonicity) -> ForcedMonotonicity {
         ForcedMonotonicity {
             min_bucket: self.min_bucket.min(other.min_bucket),
             max_bucket: self.max_bucket.max(other.max_bucket),
             max_diff: self.max_diff.max(other.max_diff),
         }
-    }
-}
-
-impl std::fmt::Display for ForcedMonotonicity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (min, max) = (format_g(self.min_bucket), format_g(self.max_bucket));
-        write!(f, "from buckets {min} to {max}, with a max diff of {}", format_g_digits(self.max_diff, 2))
     }
 }
 
@@ -268,7 +259,6 @@ mod tests {
         let answer = bucket_quantile(0.5, &mut broken);
         let forced = answer.forced.expect("counts went down");
         assert_eq!(forced, ForcedMonotonicity { min_bucket: 2.0, max_bucket: 4.0, max_diff: 2.0 });
-        assert_eq!(forced.to_string(), "from buckets 2 to 4, with a max diff of 2");
         assert_eq!(answer.value, 1.0);
         assert_eq!(bucket_quantile(0.5, &mut broken).forced, None);
     }

@@ -17,7 +17,7 @@ mod kahan;
 mod quantile;
 mod reset;
 mod spans;
-pub mod text;
+mod text;
 mod trim;
 
 use model::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, ResetHint};
