@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_fast_timestamp_is_the_slow_timestamp() {
-        for timestamp in [1i64 << 35, 1_795_251_153_981, (1 << 42) - 1, 0x2_5555_5555_55, 1 << 41] {
+        for timestamp in [1i64 << 35, 1_795_251_153_981, (1 << 42) - 1, 0x255_5555_5555, 1 << 41] {
             let mut bytes = Vec::new();
             prost::encoding::encode_varint(timestamp as u64, &mut bytes);
             assert_eq!(six_byte_varint(bytes[..].try_into().unwrap()), Some(timestamp));

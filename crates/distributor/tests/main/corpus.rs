@@ -68,12 +68,16 @@ fn every_recorded_remote_write_1_body_is_decoded_as_the_reference_decoded_it() {
         let body = work.batch.bytes.clone();
         // Twice: the first time everything is new, the second time everything is expected.
         for _ in 0..2 {
-            assert_eq!(oracle::decode(&decoder, &body, &mut work).unwrap(), expected, "{name}");
+            let seen = oracle::decode(&decoder, &body, &mut work).unwrap();
+            for (seen, expected) in seen.series.iter().zip(&expected.series) {
+                assert_eq!(seen, expected, "{name}");
+            }
+            assert!(seen == expected, "{name}");
         }
         let mut seen = oracle::decode(&sharded, &body, &mut work).unwrap();
         seen.series.sort();
         expected.series.sort();
-        assert_eq!(seen, expected, "{name}, sharded");
+        assert!(seen == expected, "{name}, sharded");
     }
     println!("{} recorded bodies decoded", bodies.len());
     assert!(bodies.is_empty() || bodies.len() >= 31, "{}", bodies.len());

@@ -1,8 +1,14 @@
 //! Tests of the distributor from outside: recorded bodies, a second decoder, the HTTP contract, mutated input.
 
+#[cfg(test)]
 mod corpus;
+#[cfg(test)]
 mod differential;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod mutated;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
 mod sample_bodies;

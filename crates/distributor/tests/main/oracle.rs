@@ -25,8 +25,11 @@ pub(crate) struct SeenSeries {
     pub(crate) floats: Vec<(i64, u64)>,
     /// Timestamp and a rendering with the bits of all numbers.
     pub(crate) histograms: Vec<(i64, String)>,
-    pub(crate) exemplars: Vec<(i64, u64, Vec<(String, String)>)>,
+    pub(crate) exemplars: Vec<SeenExemplar>,
 }
+
+/// Timestamp, bits of the value, labels.
+pub(crate) type SeenExemplar = (i64, u64, Vec<(String, String)>);
 
 pub(crate) const ONE_SHARD: Shards = Shards { count: 1, spread: 1 };
 
@@ -153,7 +156,7 @@ fn labels(labels: &[pb::Label]) -> Option<Vec<(String, String)>> {
     is_valid.then(|| map.into_iter().collect())
 }
 
-fn exemplar(e: &pb::Exemplar) -> Option<(i64, u64, Vec<(String, String)>)> {
+fn exemplar(e: &pb::Exemplar) -> Option<SeenExemplar> {
     let labels: Vec<_> = e.labels.iter().map(|l| (l.name.clone(), l.value.clone())).collect();
     let n: usize = labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
     (n <= 128).then_some((e.timestamp, e.value.to_bits(), labels))
