@@ -281,7 +281,10 @@ impl Lexer<'_> {
                 return self.number_or_duration();
             }
             c => match self.duration_word(c) {
-                Some(word) => TokenKind::Preprocessor(word),
+                Some(word) => {
+                    self.duration_seen = true;
+                    TokenKind::Preprocessor(word)
+                }
                 None => {
                     return Err(format!("unexpected character in duration expression: {}", show(Some(c))));
                 }

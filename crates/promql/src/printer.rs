@@ -247,7 +247,7 @@ fn write_duration(f: &mut Formatter<'_>, millis: i64) -> fmt::Result {
     let mut rest = millis.unsigned_abs();
     for (unit, size, only_exact) in UNITS {
         let count = rest / size;
-        if count > 0 && (!only_exact || rest % size == 0) {
+        if count > 0 && (!only_exact || rest.is_multiple_of(size)) {
             write!(f, "{count}{unit}")?;
             rest -= count * size;
         }

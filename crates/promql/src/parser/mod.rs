@@ -8,6 +8,8 @@ mod duration;
 mod expr;
 mod number;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use model::Matcher;
 
@@ -19,9 +21,12 @@ use crate::text;
 pub(crate) use number::is_out_of_range;
 pub use number::{parse_duration_millis, parse_number};
 
-/// The most levels a tree may have. Parser, printer and evaluator recurse by level: with this bound none of them
-/// overflows the stack of a worker thread, whatever the query. Chains of operators count, since they lean left.
-pub const MAX_DEPTH: usize = 300;
+/// The most levels a tree may have. Printer and evaluator recurse by level: with this bound neither overflows the
+/// stack of a worker thread, whatever the query. Chains of operators count, since they lean left.
+pub const MAX_DEPTH: usize = 200;
+
+/// The most brackets, signs and right sides that may be open at once: what the parser recurses by.
+const MAX_NESTING: usize = 100;
 
 type Parsed<T = Node> = Result<T, ParseError>;
 
@@ -119,20 +124,20 @@ impl<'a> Parser<'a> {
     fn node(&self, expr: Expr, below: usize) -> Parsed {
         let height = below + 1;
         if height > MAX_DEPTH {
-            return Err(self.too_deep(expr.span));
+            return Err(self.too_deep(expr.span, MAX_DEPTH));
         }
         Ok(Node { expr, height })
     }
 
-    fn too_deep(&self, span: Span) -> ParseError {
-        self.error(span, format!("expression is nested more than {MAX_DEPTH} levels deep"))
+    fn too_deep(&self, span: Span, limit: usize) -> ParseError {
+        self.error(span, format!("expression is nested more than {limit} levels deep"))
     }
 
     /// Goes one level down; the caller comes back up by itself when it succeeds.
     fn enter(&mut self) -> Parsed<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.too_deep(self.peek().span));
+        if self.depth > MAX_NESTING {
+            return Err(self.too_deep(self.peek().span, MAX_NESTING));
         }
         Ok(())
     }

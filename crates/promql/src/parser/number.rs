@@ -93,9 +93,13 @@ pub fn parse_duration_millis(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Whole milliseconds of a number of seconds; parts of a millisecond are dropped, as the engine drops them.
+/// Whole milliseconds of a number of seconds; parts of a millisecond are dropped, as the engine drops them, unless
+/// they are what binary fractions leave over.
 pub(crate) fn to_millis(seconds: f64) -> i64 {
-    ((seconds * SECOND).round() as i64) / 1_000_000
+    let millis = seconds * 1000.0;
+    let nearest = millis.round();
+    let is_whole = (millis - nearest).abs() <= nearest.abs() * 1e-12;
+    if is_whole { nearest as i64 } else { millis as i64 }
 }
 
 /// Whether a duration of this many seconds has no nanoseconds in 64 bits.

@@ -1,0 +1,94 @@
+//! The conformance corpus of Prometheus. It lies outside of the repository, in `FIRN_SHARED` or in `shared` beside
+//! the checkout.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use testkit::script::{CommandKind, Report, parse, run};
+
+use crate::memory::Memory;
+
+/// The files that must pass whole.
+const REQUIRED: [&str; 11] = [
+    "aggregators",
+    "at_modifier",
+    "collision",
+    "functions",
+    "literals",
+    "operators",
+    "range_queries",
+    "selectors",
+    "staleness",
+    "subquery",
+    "trig_functions",
+];
+
+/// The scripts by name, or nothing if the corpus is absent.
+fn scripts() -> Option<BTreeMap<String, String>> {
+    let shared = std::env::var_os("FIRN_SHARED").map(PathBuf::from);
+    let shared = shared.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    let Ok(entries) = std::fs::read_dir(shared.join("conformance/promqltest")) else {
+        println!("CORPUS ABSENT");
+        return None;
+    };
+    let mut scripts = BTreeMap::new();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "test") {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            scripts.insert(name, std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    Some(scripts)
+}
+
+fn run_all() -> Option<Vec<Report>> {
+    let scripts = scripts()?;
+    Some(scripts.iter().map(|(name, script)| run(name, script, &mut Memory::default())).collect())
+}
+
+#[test]
+fn the_required_files_pass_whole() {
+    let Some(reports) = run_all() else { return };
+    let mut failures = String::new();
+    let (mut passed, mut required, mut all) = (0, 0, 0);
+    for report in &reports {
+        let is_required = REQUIRED.contains(&report.name.as_str());
+        let mark = if is_required { "required" } else { "" };
+        let cases = report.passed + report.failed;
+        println!("{:<24} {:>4} of {cases:>4} {mark}", report.name, report.passed);
+        all += report.passed;
+        if is_required {
+            passed += report.passed;
+            required += cases;
+            failures += &report.failures_text();
+        }
+    }
+    println!("corpus: {passed} of {required} required cases passed, {all} cases in all");
+    if let Some(path) = std::env::var_os("FIRN_CORPUS_FAILURES") {
+        let text: String = reports.iter().map(Report::failures_text).collect();
+        std::fs::write(path, text).unwrap();
+    }
+    let found: Vec<&str> =
+        reports.iter().map(|r| r.name.as_str()).filter(|name| REQUIRED.contains(name)).collect();
+    assert_eq!(found, REQUIRED, "a required file is missing");
+    assert!(failures.is_empty(), "{failures}");
+}
+
+#[test]
+fn every_query_of_the_corpus_prints_back_to_itself() {
+    let Some(scripts) = scripts() else { return };
+    let mut queries = 0;
+    for (name, script) in scripts {
+        for command in parse(&script).unwrap() {
+            let CommandKind::Eval(eval) = command.kind else { continue };
+            let line = command.line;
+            let parsed = promql::parse(&eval.expr).unwrap_or_else(|e| panic!("{name}:{line}: {e}"));
+            let printed = parsed.to_string();
+            let again = promql::parse(&printed).unwrap_or_else(|e| panic!("{name}:{line}: {printed}: {e}"));
+            assert_eq!(again.to_string(), printed, "{name}:{line}");
+            queries += 1;
+        }
+    }
+    assert!(queries > 2000, "only {queries} queries found");
+}

@@ -1,0 +1,6 @@
+//! Queries against their results: the conformance corpus of Prometheus, where it is at hand, and scripts of ours.
+
+mod corpus;
+mod depth;
+mod memory;
+mod scripts;
