@@ -20,7 +20,9 @@ mod spans;
 mod text;
 mod trim;
 
-use model::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, ResetHint};
+use model::{
+    BucketSpan, CUSTOM_BUCKETS_SCHEMA, Classify, Counts, ErrorKind, Histogram, HistogramError, ResetHint,
+};
 
 pub use bounds::exponential_bound;
 pub use bucket::Bucket;
@@ -72,6 +74,12 @@ pub enum HistogramOpError {
         /// The schema asked for.
         to: i32,
     },
+}
+
+impl Classify for HistogramOpError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
 }
 
 impl Default for FloatHistogram {
