@@ -4,8 +4,8 @@
 //! makes them floats, the functions and operators work on them here, and [`FloatHistogram::into_model`] hands them
 //! to the result. Classic histograms, which are series of their own with an `le` label, are in [`classic`].
 //!
-//! Always true: a histogram that came through here has as many counts as its spans announce; nothing here panics
-//! on a histogram that nobody validated.
+//! Always true: nothing here panics on a histogram that nobody validated. Where spans and counts disagree, the shorter
+//! of the two ends the buckets.
 
 pub mod api;
 mod bounds;
