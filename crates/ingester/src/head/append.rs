@@ -170,21 +170,24 @@ impl ShardHead {
         cursor: &mut Option<Cursor>,
     ) {
         let Some(series) = self.series.get(series_ref) else { return };
-        let (group, slot) = (series.group, series.slot);
+        let (group, mut slot) = (series.group, series.slot);
         let hit = cursor.filter(|c| c.group == group && c.ts == ts && (slot as usize) < c.stride);
         let found = match hit {
             Some(found) => found,
-            None => self.locate(series_ref, ts, now_ms),
+            None => {
+                let found = self.locate(series_ref, ts, now_ms);
+                // On the way there the series may have got another slot in another group.
+                slot = self.series.get(series_ref).map_or(slot, |series| series.slot);
+                *cursor = Some(found);
+                found
+            }
         };
         let has_log = self.open[found.generation].starts.contains_key(&series_ref);
         if start != 0 || has_log {
             let newest = if has_log { None } else { self.newest_float(found.generation, series_ref) };
             self.open[found.generation].push_start(series_ref, ts, start, newest.unwrap_or(i64::MIN));
         }
-        // Regrouping in `locate` may have given the series another slot.
-        let slot = self.series.get(series_ref).map_or(slot, |series| series.slot);
         self.open[found.generation].rows[found.rows].set(found.row, slot as usize, value);
-        *cursor = Some(found);
     }
 
     /// The row for a sample; opens it, and closes others when they are full.

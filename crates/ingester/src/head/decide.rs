@@ -42,6 +42,8 @@ struct Target {
     flushed_bits: u64,
     /// Where in the decision its newest float is, if it is of this batch.
     last_at: u32,
+    /// The series that followed it last time.
+    next: u32,
     is_new: bool,
 }
 
@@ -144,6 +146,7 @@ impl Decider<'_> {
     fn run(&mut self, out: &mut Decision) {
         let (mut float_at, mut histogram_at) = (0, 0);
         let mut previous = self.head.tail;
+        let mut guess = self.head.series.get(previous).map_or(NO_REF, |series| series.next);
         for series in &self.part.series {
             let floats = float_at..float_at + series.n_floats as usize;
             let histograms = histogram_at..histogram_at + series.n_histograms as usize;
@@ -152,7 +155,7 @@ impl Decider<'_> {
                 continue;
             }
             out.has_bursts |= floats.len() > 1;
-            let Some(mut target) = self.target(series, previous, out) else {
+            let Some(mut target) = self.target(series, previous, guess, out) else {
                 let n_samples = floats.len() + histograms.len();
                 self.refuse_series(series, n_samples, out);
                 continue;
@@ -170,15 +173,15 @@ impl Decider<'_> {
                     entry.last_at = target.last_at;
                 }
                 previous = target.series_ref;
+                guess = target.next;
             }
         }
         self.head.tail = previous;
     }
 
     /// The series; `None` when it is new and there may be no more.
-    fn target(&mut self, series: &BatchSeries, previous: u32, out: &Decision) -> Option<Target> {
+    fn target(&mut self, series: &BatchSeries, previous: u32, guess: u32, out: &Decision) -> Option<Target> {
         let table = &mut self.head.series;
-        let guess = table.get(previous).map_or(NO_REF, |previous| previous.next);
         if let Some(entry) = table.get(guess)
             && entry.id() == series.id
         {
@@ -204,18 +207,18 @@ impl Decider<'_> {
         let ts = *ts;
         let value = if is_empty_cell(*value) { ORDINARY_NAN } else { *value };
         let pushed = Pushed::Float(value.to_bits());
-        let stored = match self.refused_by_time(ts) {
-            Some(reason) => return self.refuse(reason, series, ts, out),
-            None => self.stored_float(target, ts).or_else(|| self.in_request(target, ts, out)),
-        };
-        if let Some(stored) = stored {
+        if let Some(reason) = self.refused_by_time(ts) {
+            return self.refuse(reason, series, ts, out);
+        }
+        let newest = self.last_in_request(target, out);
+        let stored = self.stored_float(target, ts);
+        if let Some(stored) = stored.or_else(|| self.in_request(target, ts, newest, out)) {
             return self.settle(series, ts, pushed, stored, out);
         }
         if !self.give_birth(series, target, out) {
             return;
         }
-        let is_newest = self.last_in_request(target, out).is_none_or(|newest| newest < ts);
-        if is_newest {
+        if newest.is_none_or(|newest| newest < ts) {
             target.last_at = out.refs.len() as u32;
         }
         if self.request.has_floats {
@@ -238,7 +241,8 @@ impl Decider<'_> {
         }
         let hash = hash(&sample.histogram);
         let stored = if target.is_new { None } else { self.head.stored(target, ts) };
-        if let Some(stored) = stored.or_else(|| self.in_request(target, ts, out)) {
+        let newest = self.last_in_request(target, out);
+        if let Some(stored) = stored.or_else(|| self.in_request(target, ts, newest, out)) {
             return self.settle(series, ts, Pushed::Histogram(hash), stored, out);
         }
         if !self.give_birth(series, target, out) {
@@ -306,8 +310,14 @@ impl Decider<'_> {
         row.map_or(Place::Nowhere, |row| Place::Row { generation: at, rows: rows_at, row })
     }
 
-    /// What this batch itself has accepted for the series at `ts`.
-    fn in_request(&mut self, target: &Target, ts: i64, out: &Decision) -> Option<Stored> {
+    /// What this batch itself has accepted for the series at `ts`; `newest` is the series' newest float in it.
+    fn in_request(
+        &mut self,
+        target: &Target,
+        ts: i64,
+        newest: Option<i64>,
+        out: &Decision,
+    ) -> Option<Stored> {
         if target.series_ref == NO_REF {
             return None;
         }
@@ -317,7 +327,7 @@ impl Decider<'_> {
             return Some(Stored::Histogram(*hash));
         }
         // Mostly the series is seen for the first time, or the sample is newer than all before.
-        if self.last_in_request(target, out).is_none_or(|newest| newest < ts) {
+        if newest.is_none_or(|newest| newest < ts) {
             return None;
         }
         self.request.index_floats(out);
@@ -392,6 +402,7 @@ impl Target {
         flushed_ts: i64::MIN,
         flushed_bits: 0,
         last_at: NO_REF,
+        next: NO_REF,
         is_new: true,
     };
 
@@ -404,6 +415,7 @@ impl Target {
             flushed_ts: series.flushed_ts,
             flushed_bits: series.flushed_bits,
             last_at: series.last_at,
+            next: series.next,
             is_new: false,
         }
     }

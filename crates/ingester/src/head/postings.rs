@@ -1,5 +1,7 @@
 //! Which series have a label: lists of refs by (name, value), and matchers resolved against them.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashTable};
 use model::{Matcher, runs};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -13,7 +15,9 @@ use super::arena::{Arena, Place};
 /// so by `sort`. Forgotten series stay in the lists until a rebuild, so readers ask the series table as well.
 #[derive(Debug, Default)]
 pub(super) struct Postings {
-    names: HashMap<Box<str>, u32>,
+    names: HashMap<Arc<str>, u32>,
+    /// The names in the order of birth.
+    texts: Vec<Arc<str>>,
     /// Pairs by name, in the order of birth.
     pairs_of: Vec<Vec<u32>>,
     pairs: Vec<Pair>,
@@ -116,10 +120,11 @@ impl Postings {
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        let names: usize = self.names.keys().map(|name| name.len() + 16).sum();
+        let names: usize = self.names.keys().map(|name| name.len() + 32).sum();
         let pairs_of: usize = self.pairs_of.iter().map(|pairs| 24 + 4 * pairs.capacity()).sum();
         names
             + pairs_of
+            + 16 * self.texts.capacity()
             + self.names.allocation_size()
             + size_of::<Pair>() * self.pairs.capacity()
             + self.by_pair.allocation_size()
@@ -138,8 +143,8 @@ impl Postings {
         series_ref: u32,
     ) -> Option<u32> {
         if let Some(&(name_at, pair)) = self.last.get(position)
-            && self.value(pair, arena) == value
-            && self.names.get(name) == Some(&name_at)
+            && self.value_bytes(pair, arena) == value.as_bytes()
+            && *self.texts[name_at as usize] == *name
         {
             return Some(pair);
         }
@@ -169,7 +174,9 @@ impl Postings {
         }
         let at = self.pairs_of.len() as u32;
         self.pairs_of.push(Vec::new());
-        self.names.insert(name.into(), at);
+        let text: Arc<str> = name.into();
+        self.texts.push(Arc::clone(&text));
+        self.names.insert(text, at);
         at
     }
 
@@ -201,7 +208,11 @@ impl Postings {
 
     fn value<'a>(&self, pair: u32, arena: &'a Arena) -> &'a str {
         // Values were cut out of a run by `runs`, which checks UTF-8.
-        std::str::from_utf8(arena.get(self.pairs[pair as usize].value)).unwrap_or_default()
+        std::str::from_utf8(self.value_bytes(pair, arena)).unwrap_or_default()
+    }
+
+    fn value_bytes<'a>(&self, pair: u32, arena: &'a Arena) -> &'a [u8] {
+        arena.get(self.pairs[pair as usize].value)
     }
 
     /// The refs of all values of the matcher's name that pass, or of all that fail.
@@ -232,7 +243,7 @@ impl Postings {
         let bits = hash_bits(name, value);
         let same = |entry: &(u32, u32)| {
             let is_name = self.pairs[entry.1 as usize].name & !ONLY == name;
-            entry.0 == bits && is_name && self.value(entry.1, arena) == value
+            entry.0 == bits && is_name && self.value_bytes(entry.1, arena) == value.as_bytes()
         };
         self.by_pair.find(spread(bits), same).map(|(_, pair)| *pair)
     }
