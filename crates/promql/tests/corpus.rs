@@ -33,11 +33,12 @@ fn scripts() -> Option<BTreeMap<String, String>> {
     };
     let mut scripts = BTreeMap::new();
     for entry in entries {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "test") {
-            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            scripts.insert(name, std::fs::read_to_string(&path).unwrap());
-        }
+        let path = entry.expect("the folder of the corpus can be listed").path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".test")) else {
+            continue;
+        };
+        let script = std::fs::read_to_string(&path).expect("a file of the corpus can be read");
+        scripts.insert(name.to_string(), script);
     }
     Some(scripts)
 }

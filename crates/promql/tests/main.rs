@@ -3,4 +3,5 @@
 mod corpus;
 mod depth;
 mod memory;
+mod mutated;
 mod scripts;

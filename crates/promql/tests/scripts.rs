@@ -13,12 +13,12 @@ use crate::memory::Memory;
 
 fn scripts() -> Vec<(String, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut scripts: Vec<(String, String)> = entries
-        .map(|path| {
-            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
-        })
-        .collect();
+    let mut scripts = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("our scripts lie beside this file") {
+        let path = entry.expect("the folder of our scripts can be listed").path();
+        let script = std::fs::read_to_string(&path).expect("a script of ours can be read");
+        scripts.push((path.display().to_string(), script));
+    }
     scripts.sort();
     scripts
 }
