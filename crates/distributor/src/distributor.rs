@@ -54,8 +54,9 @@ pub struct Distributor {
 
 /// More idle workspaces than this are dropped.
 const MAX_IDLE: usize = 16;
-/// No body is larger than this: positions in a batch have 32 bits, and it may hold a body twice.
-const MAX_BODY_BYTES: u64 = 1 << 30;
+/// No body is larger than this: positions in a batch have 32 bits, and it may hold a body up to four times
+/// (exemplar labels of two bytes become six).
+const MAX_BODY_BYTES: u64 = 512 << 20;
 
 impl Default for Config {
     fn default() -> Config {

@@ -103,6 +103,8 @@ pub(crate) struct Mark {
 struct Memory<'a> {
     reservation: &'a mut Reservation,
     left: usize,
+    /// Bytes of the buffers that were paid for.
+    charged: usize,
 }
 
 /// Memory is taken in steps of this size, so that the shared counter is not touched for each series.
@@ -144,7 +146,7 @@ impl<'a> Intake<'a> {
             shards,
             body_len: body_len as u32,
             cursor: Cursor::default(),
-            memory: Memory { reservation, left: 0 },
+            memory: Memory { reservation, left: 0, charged: 0 },
             counts: Counts::default(),
             refused: Pushed::default(),
         }
@@ -224,6 +226,9 @@ impl<'a> Intake<'a> {
     pub(crate) fn finish(&mut self, found: &Found, mark: Mark, raw: &[u8]) -> Result<(), OverBudget> {
         let columns = self.columns(found);
         let n = mark.since(columns);
+        let in_buffers = self.buffers.size();
+        self.memory.take(2 * (in_buffers - self.memory.charged))?;
+        self.memory.charged = in_buffers;
         self.counts.floats += n.floats as u64;
         self.counts.histograms += n.histograms as u64;
         match found {
@@ -236,7 +241,7 @@ impl<'a> Intake<'a> {
                     n_exemplars: n.exemplars as u32,
                 };
                 self.columns(found).series.push(series);
-                let size = size_of::<BatchSeries>() + n.floats * 16 + n.histograms * 256 + n.exemplars * 32;
+                let size = size_of::<BatchSeries>() + n.floats * 16 + n.histograms * 128 + n.exemplars * 32;
                 self.memory.take(2 * size)
             }
             Found::Series(_) => Ok(()),
@@ -318,6 +323,11 @@ impl Buffers {
         self.tail.clear();
         self.runs.clear();
         self.learned.clear();
+    }
+
+    /// Bytes of what grows while a request is decoded.
+    fn size(&self) -> usize {
+        self.tail.len() + self.runs.len() + self.learned.len() * size_of::<Learned>()
     }
 
     /// Takes the columns out of the batch that got no series.

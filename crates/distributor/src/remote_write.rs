@@ -118,7 +118,7 @@ fn read_samples(
     found: &Found,
     raw: &[u8],
     labels: Labels,
-) -> Result<bool, Malformed> {
+) -> Result<bool, DecodeError> {
     let columns = intake.columns(found);
     while let Some((timestamp, bits)) = reader.plain_sample() {
         columns.timestamps.push(timestamp);
@@ -168,7 +168,9 @@ fn read_histogram_of(
     intake: &mut Intake<'_>,
     found: &Found,
     raw: &[u8],
-) -> Result<(), Malformed> {
+) -> Result<(), DecodeError> {
+    // A bucket of one byte becomes eight.
+    intake.expect_bytes(reader.rest().len())?;
     let max_buckets = intake.rules.limits.max_native_histogram_buckets;
     let Decoded { timestamp, histogram } = histogram::read(reader, max_buckets)?;
     match histogram {

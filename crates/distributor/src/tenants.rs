@@ -76,15 +76,17 @@ impl Tenants {
             .map(|(id, tenant)| (tenant.last_used_ms.load(Ordering::Relaxed), id.clone()))
             .collect();
         by_age.sort_unstable();
+        // Counted anew: a request may have added to a tenant that was forgotten meanwhile.
+        let mut bytes: usize = map.values().map(|tenant| tenant.memo.read().size() + TENANT_BYTES).sum();
         for (_, id) in by_age {
-            if self.bytes() <= self.max_bytes / 4 * 3 {
-                return;
+            if bytes <= self.max_bytes / 4 * 3 {
+                break;
             }
             if let Some(tenant) = map.remove(&id) {
-                let freed = tenant.memo.forget() + TENANT_BYTES;
-                self.bytes.fetch_sub(freed, Ordering::Relaxed);
+                bytes = bytes.saturating_sub(tenant.memo.forget() + TENANT_BYTES);
             }
         }
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 }
 

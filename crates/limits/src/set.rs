@@ -48,7 +48,7 @@ limits! {
     /// Bytes of the name, help and unit of a metric family's description (Mimir's default). A longer help or
     /// unit is cut, a family with a longer name is left out.
     max_metadata_length: u32 = 1024;
-    /// Bytes of a request body, as received and as announced decompressed; never more than 1 GiB.
+    /// Bytes of a request body, as received and as announced decompressed; never more than 512 MiB.
     max_body_bytes: u64 = 32 << 20;
     /// Samples a second that a distributor takes over time.
     ingestion_rate: f64 = 0.0;

@@ -7,6 +7,8 @@ mod differential;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod mutated;
 #[cfg(test)]
 mod oracle;
