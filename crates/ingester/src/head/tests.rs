@@ -253,3 +253,92 @@ fn targets_whose_series_have_timestamps_of_their_own_do_not_explode() {
     assert_eq!(selected.len(), series.len());
     assert!(selected.iter().all(|series| floats(series).len() == scrapes as usize));
 }
+
+#[test]
+fn a_float_and_a_histogram_at_one_time_are_a_conflict_within_a_request_and_across() {
+    let mut head = head();
+    let a = metric("a", "x");
+    let sample = |timestamp| HistogramSample {
+        timestamp,
+        start_timestamp: 0,
+        histogram: Box::new(model::Histogram::stale()),
+    };
+    let mut push = |floats: &[Float], histograms: &[(&Labels, HistogramSample)]| {
+        let (batch, part) = batch(floats, histograms);
+        let mut decision = Decision::default();
+        head.decide(&batch, &part, &RULES, &mut decision);
+        head.apply(&batch.bytes, &decision);
+        let refused: usize = decision.pushed.refused.iter().map(|refusal| refusal.n_samples).sum();
+        (decision.pushed.n_samples, refused)
+    };
+    // New series, then known series, then the head itself; out of order, so that the newest is not the one asked.
+    assert_eq!(push(&[(&a, 20, 1.0, 0), (&a, 10, 1.0, 0)], &[(&a, sample(10)), (&a, sample(30))]), (3, 1));
+    assert_eq!(push(&[(&a, 50, 1.0, 0), (&a, 40, 1.0, 0)], &[(&a, sample(40)), (&a, sample(60))]), (3, 1));
+    assert_eq!(push(&[(&a, 30, 1.0, 0), (&a, 10, 1.0, 0)], &[(&a, sample(20)), (&a, sample(30))]), (2, 2));
+    let selected = select(&head, TimeRange::ALL);
+    assert_eq!(selected.len(), 1);
+    assert_eq!(floats(&selected[0]).iter().map(|(ts, _)| *ts).collect::<Vec<_>>(), [10, 20, 40, 50]);
+    assert_eq!(selected[0].histograms.iter().map(|point| point.timestamp).collect::<Vec<_>>(), [30, 60]);
+}
+
+#[test]
+fn one_request_cannot_store_two_values_at_one_time() {
+    let mut head = head();
+    let (a, b) = (metric("a", "x"), metric("b", "x"));
+    // Twice: for series that are born in the request, and for known ones.
+    for base in [0, 100] {
+        let samples = [
+            (&a, base + 10, 1.0, 0),
+            (&b, base + 10, 1.0, 0),
+            (&a, base + 30, 3.0, 0),
+            (&a, base + 20, 2.0, 0),
+            (&b, base + 10, 1.0, 0),
+            (&a, base + 10, 9.0, 0),
+            (&a, base + 20, 9.0, 0),
+            (&a, base + 20, 2.0, 0),
+        ];
+        let decision = push(&mut head, &samples, &RULES);
+        assert_eq!((decision.refs.len(), decision.pushed.n_samples), (4, 6));
+        assert_eq!(decision.pushed.refused[0].n_samples, 2);
+    }
+    assert_eq!(head.n_series(), 2);
+}
+
+#[test]
+fn labels_are_those_of_series_with_samples_near_the_range() {
+    let mut head = head();
+    let old = Labels::from_pairs([("__name__", "old"), ("job", "a"), ("zone", "z1")]);
+    let new = Labels::from_pairs([("__name__", "new"), ("job", "b")]);
+    push(&mut head, &[(&old, 100, 1.0, 0), (&new, 5100, 1.0, 0)], &RULES);
+    head.freeze(0, 1);
+    let is = |name: &str| vec![model::Matcher::new("__name__", model::MatcherOp::Equal, name).unwrap()];
+    let (early, late) = (TimeRange::new(0, 999), TimeRange::new(5000, 5999));
+    let budget = SelectBudget::unlimited();
+    assert_eq!(head.matching(&[], TimeRange::ALL, &budget).unwrap(), [new.clone(), old.clone()]);
+    assert_eq!(head.matching(&[], early, &budget).unwrap(), std::slice::from_ref(&old));
+    assert_eq!(head.matching(&[is("old"), is("new")], late, &budget).unwrap(), std::slice::from_ref(&new));
+    assert_eq!(head.label_names(&[], early), ["__name__", "job", "zone"]);
+    assert_eq!(head.label_names(&[], late), ["__name__", "job"]);
+    assert_eq!(head.label_values("job", &[is("old")], TimeRange::ALL), ["a"]);
+    assert!(head.label_values("job", &[is("old")], late).is_empty());
+    assert_eq!(head.select(&is("new"), TimeRange::ALL, &budget).unwrap().len(), 1);
+    assert!(head.select(&is("new"), early, &budget).unwrap().is_empty());
+}
+
+#[test]
+fn a_select_past_a_limit_names_it() {
+    let mut head = head();
+    push(&mut head, &[(&metric("a", "x"), 1, 1.0, 0), (&metric("b", "x"), 1, 1.0, 0)], &RULES);
+    let meter = wire::Meter::new;
+    let unlimited = || meter("none", 0);
+    let budgets = [
+        (meter("max_series_per_query", 1), unlimited(), unlimited()),
+        (unlimited(), meter("max_samples_per_query", 1), unlimited()),
+        (unlimited(), unlimited(), meter("max_bytes_per_query", 20)),
+    ];
+    for (series, samples, bytes) in budgets {
+        let budget = SelectBudget { series, samples, bytes, deadline: None };
+        let error = head.select(&[], TimeRange::ALL, &budget).unwrap_err().to_string();
+        assert!(error.starts_with("the query exceeds the limit max_"), "{error}");
+    }
+}
