@@ -1,1 +1,141 @@
-fn main() {}
+//! Writing a file and reading it back: samples per second of one core, and bytes per sample.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use block::read::{Clip, LabelRows, SampleRows, timelines};
+use block::{BlockMeta, BlockSeries, WriteOptions, WrittenBlock, block_order, write_metrics};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use model::{FloatColumn, Labels, SeriesData, TimeRange};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+const TARGETS: usize = 20;
+const SCRAPES: usize = 240;
+const START: i64 = 1_795_219_200_000;
+
+fn main() {
+    let fleet = fleet();
+    let n = samples(&fleet);
+    for zstd_level in [3, 9] {
+        let written = write(&fleet, &WriteOptions { zstd_level, ..WriteOptions::default() });
+        let per_sample = written.bytes.len() as f64 / n as f64;
+        println!("zstd {zstd_level}: {} bytes, {per_sample:.3} a sample", written.bytes.len());
+    }
+    divan::main();
+}
+
+#[divan::bench(args = [3, 9])]
+fn write_file(bencher: Bencher<'_, '_>, zstd_level: i32) {
+    let fleet = fleet();
+    let options = WriteOptions { zstd_level, ..WriteOptions::default() };
+    bencher.counter(ItemsCount::new(samples(&fleet))).bench_local(|| write(&fleet, &options));
+}
+
+#[divan::bench]
+fn detect_integers(bencher: Bencher<'_, '_>) {
+    let fleet = fleet();
+    let mut ints = Vec::new();
+    bencher.counter(ItemsCount::new(samples(&fleet))).bench_local(|| {
+        let columns = fleet.iter().flat_map(|series| &series.data.floats);
+        columns.filter(|column| block::decimal::detect(&column.values, &mut ints).is_some()).count()
+    });
+}
+
+#[divan::bench]
+fn read_file(bencher: Bencher<'_, '_>) {
+    let fleet = fleet();
+    let bytes = bytes::Bytes::from(write(&fleet, &WriteOptions::default()).bytes);
+    bencher.counter(ItemsCount::new(samples(&fleet))).bench_local(|| read(bytes.clone()));
+}
+
+fn write(fleet: &[BlockSeries], options: &WriteOptions) -> WrittenBlock {
+    let meta = BlockMeta { block: 1, window_ms: 7_200_000 };
+    let series = fleet.iter().cloned().map(Ok::<_, Infallible>);
+    write_metrics(meta, series, options).ok().flatten().expect("the fleet is in order and not empty")
+}
+
+/// Every sample of the file; returns how many.
+fn read(bytes: bytes::Bytes) -> usize {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
+    let batches: Vec<_> = reader.expect("our own file").map(|batch| batch.expect("our own file")).collect();
+    let mut clips = Vec::new();
+    let kind = |batch: &arrow_array::RecordBatch| {
+        use arrow_array::cast::AsArray as _;
+        batch.column_by_name("row_kind").map(|kinds| kinds.as_string::<i32>().value(0).to_string())
+    };
+    for batch in batches.iter().filter(|batch| kind(batch).as_deref() == Some("timestamps")) {
+        for times in timelines(batch).expect("our own file") {
+            clips.push(Clip::new(&Arc::from(times), TimeRange::ALL));
+        }
+    }
+    let mut n = 0;
+    for batch in batches.iter().filter(|batch| kind(batch).as_deref() == Some("series")) {
+        let labels = LabelRows::decode(std::slice::from_ref(batch)).expect("our own file");
+        let rows = SampleRows::new(batch, TimeRange::ALL).expect("our own file");
+        for row in 0..labels.len() {
+            let clip = labels.get(row).and_then(|row| row.ts_ref).map(|at| &clips[at as usize]);
+            n += rows.floats(row, clip).expect("our own file").0.values.len();
+        }
+    }
+    n
+}
+
+fn samples(fleet: &[BlockSeries]) -> usize {
+    fleet.iter().flat_map(|series| &series.data.floats).map(|column| column.values.len()).sum()
+}
+
+/// Something like node_exporter: two thirds constant, counters, gauges of bytes and of short decimals, a few floats.
+fn fleet() -> Vec<BlockSeries> {
+    let mut random = Random(42);
+    let mut fleet = Vec::new();
+    for target in 0..TARGETS {
+        let timeline: Arc<[i64]> =
+            (0..SCRAPES as i64).map(|i| START + i * 15_000 + (random.next() % 5) as i64).collect();
+        for metric in 0..507usize {
+            let labels = Labels::from_pairs([
+                ("__name__", format!("node_metric_{:03}_total", metric / 4)),
+                ("device", format!("sd{}", metric % 4)),
+                ("instance", format!("host-{target:04}:9100")),
+                ("job", "node".to_string()),
+            ]);
+            let mut data = SeriesData::new(labels);
+            let values = values(metric, &mut random);
+            data.floats.push(FloatColumn { timeline: Arc::clone(&timeline), values });
+            fleet.push(BlockSeries { shard: 0, data });
+        }
+    }
+    fleet.sort_by(|a, b| block_order(&a.data.labels, &b.data.labels));
+    fleet
+}
+
+fn values(metric: usize, random: &mut Random) -> Vec<f64> {
+    let mut level = (random.next() % 1_000_000) as f64;
+    let mut step = |random: &mut Random| match metric % 100 {
+        0..65 => level,
+        65..77 => {
+            level += (random.next() % 40) as f64;
+            level
+        }
+        77..87 => {
+            level += ((random.next() % 64) as f64 - 31.0).trunc();
+            level * 4096.0
+        }
+        87..93 => (random.next() % 3) as f64,
+        93..99 => (random.next() % 100_000) as f64 / 1000.0,
+        _ => (random.next() >> 12) as f64 / (1u64 << 52) as f64,
+    };
+    (0..SCRAPES).map(|_| step(random)).collect()
+}
+
+/// xorshift: the same fleet each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}

@@ -33,13 +33,17 @@ impl Fetch {
 
     /// The bytes of each range, in order.
     pub(crate) async fn ranges(&self, path: &Path, wanted: &[Range<u64>]) -> Result<Vec<Bytes>, ScanError> {
+        if wanted.iter().any(|range| range.start > range.end) {
+            let reason = "the footer points to nowhere".to_string();
+            return Err(ScanError::Corrupt { path: path.to_string(), reason });
+        }
         let merged = merge(wanted);
         self.count(merged.len() as u64, merged.iter().map(|range| range.end - range.start).sum());
         let parts = self.store.get_ranges(path, &merged).await.map_err(|e| ScanError::store(path, e))?;
         let cut = |range: &Range<u64>| {
             let at = merged.partition_point(|part| part.end < range.end);
             let (part, bytes) = merged.get(at).zip(parts.get(at))?;
-            let (from, to) = (range.start - part.start, range.end - part.start);
+            let (from, to) = (range.start.checked_sub(part.start)?, range.end.checked_sub(part.start)?);
             (to <= bytes.len() as u64).then(|| bytes.slice(from as usize..to as usize))
         };
         let short =
@@ -71,7 +75,7 @@ fn merge(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in sorted {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end + GAP => last.end = last.end.max(range.end),
+            Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
             _ => merged.push(range),
         }
     }

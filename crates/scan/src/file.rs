@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -11,6 +12,7 @@ use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData};
 
 use crate::cache::{Cache, Entry, Key};
@@ -24,6 +26,8 @@ const TAIL: u64 = 64 * 1024;
 pub(crate) const PIECE_ROWS: usize = 1024;
 /// More encoded bytes than this are decoded off the async threads.
 const INLINE_BYTES: usize = 128 * 1024;
+/// Rows of a batch at most: a row group of ours is one batch.
+const LARGEST_BATCH: usize = 64 * 1024;
 
 /// Footer and page index of a file, and where its kinds of rows are.
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl FileMeta {
 
     fn new(path: &str, parquet: ParquetMetaData) -> Result<FileMeta, ScanError> {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let reader = ArrowReaderMetadata::try_new(Arc::new(parquet), options)
+        let reader = unpanicked(|| ArrowReaderMetadata::try_new(Arc::new(parquet), options))
             .map_err(|e| ScanError::parquet(path, e))?;
         let mut leaves: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, column) in reader.parquet_schema().columns().iter().enumerate() {
@@ -296,12 +300,16 @@ impl<'a> TableFile<'a> {
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(self.meta.reader.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(n_rows.max(1));
+            .with_batch_size(n_rows.clamp(1, LARGEST_BATCH));
         if let Some(rows) = rows {
+            if rows.last().is_some_and(|last| last.end > n_rows) {
+                let reason = "a row is asked for that the footer does not count".to_string();
+                return Err(ScanError::Corrupt { path: self.key.to_string(), reason });
+            }
             let selection = RowSelection::from_consecutive_ranges(rows.into_iter(), n_rows);
             builder = builder.with_row_selection(selection);
         }
-        let mut decoder = builder.build().map_err(broken)?;
+        let mut decoder = unpanicked(|| builder.build()).map_err(broken)?;
         let mut batches = Vec::new();
         loop {
             let ranges = match drain(&mut decoder, &mut batches).map_err(broken)? {
@@ -310,7 +318,7 @@ impl<'a> TableFile<'a> {
             };
             let bytes = self.fetch.ranges(&self.path, &ranges).await?;
             let n_bytes: usize = bytes.iter().map(bytes::Bytes::len).sum();
-            decoder.push_ranges(ranges, bytes).map_err(broken)?;
+            unpanicked(|| decoder.push_ranges(ranges, bytes)).map_err(broken)?;
             if n_bytes <= INLINE_BYTES {
                 continue;
             }
@@ -333,14 +341,23 @@ impl<'a> TableFile<'a> {
 fn drain(
     decoder: &mut ParquetPushDecoder,
     batches: &mut Vec<RecordBatch>,
-) -> Result<Option<Vec<Range<u64>>>, parquet::errors::ParquetError> {
-    loop {
-        match decoder.try_decode()? {
-            DecodeResult::Data(batch) => batches.push(batch),
-            DecodeResult::NeedsData(ranges) => return Ok(Some(ranges)),
-            DecodeResult::Finished => return Ok(None),
+) -> Result<Option<Vec<Range<u64>>>, ParquetError> {
+    unpanicked(|| {
+        loop {
+            match decoder.try_decode()? {
+                DecodeResult::Data(batch) => batches.push(batch),
+                DecodeResult::NeedsData(ranges) => return Ok(Some(ranges)),
+                DecodeResult::Finished => return Ok(None),
+            }
         }
-    }
+    })
+}
+
+/// The decoder trusts lengths and offsets that it finds in a file. Where they are wrong it may panic: that is the
+/// file's fault and an error like any other.
+fn unpanicked<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(ParquetError::General("the file makes the decoder panic".to_string())))
 }
 
 async fn read_meta(path: &Path, size: u64, fetch: &Fetch) -> Result<FileMeta, ScanError> {
@@ -350,7 +367,7 @@ async fn read_meta(path: &Path, size: u64, fetch: &Fetch) -> Result<FileMeta, Sc
     let bytes = fetch.range(path, tail.clone()).await?;
     decoder.push_range(tail, bytes).map_err(broken)?;
     loop {
-        match decoder.try_decode().map_err(broken)? {
+        match unpanicked(|| decoder.try_decode()).map_err(broken)? {
             DecodeResult::Data(meta) => return FileMeta::new(path.as_ref(), meta),
             DecodeResult::NeedsData(ranges) => {
                 let bytes = fetch.ranges(path, &ranges).await?;
