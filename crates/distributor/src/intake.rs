@@ -4,7 +4,7 @@ use runtime::{OverBudget, Reservation};
 use wire::{Pushed, RefusalReason};
 
 use crate::canonical::{Canonicalizer, LabelFault};
-use crate::memo::{Cursor, Entry, Learned, RunHash, Table};
+use crate::memo::{Ahead, Cursor, Entry, Learned, RunHash, Table};
 use crate::proto::Malformed;
 
 /// For whom and under which rules a request is decoded.
@@ -46,6 +46,8 @@ pub(crate) struct Buffers {
     pub(crate) learned: Vec<Learned>,
     /// Shard to position in the batch, [`ABSENT`] for none.
     slots: Vec<u32>,
+    /// Series found before their turn, the next one last.
+    ahead: Vec<Ahead>,
     /// Emptied columns.
     spare: Vec<ShardBatch>,
     /// Takes the samples of refused series.
@@ -164,15 +166,37 @@ impl<'a> Intake<'a> {
     /// The series with this raw run, which lies at `at` in the body, or not in the body at all.
     pub(crate) fn look_up(&mut self, raw: &[u8], at: Option<usize>) -> Result<Found, Malformed> {
         self.counts.unexpected += 1;
-        let hash = RunHash::of(raw, self.rules.seed);
-        if let Some(table) = self.table
-            && let Some(entry) = table.find(&mut self.cursor, hash)
-        {
+        let ahead = self.buffers.ahead.pop().filter(|next| Some(next.at) == at);
+        let hash = ahead.map_or_else(|| RunHash::of(raw, self.rules.seed), |next| next.hash);
+        let entry = self.table.and_then(|table| match ahead {
+            Some(next) => table.follow(&mut self.cursor, next.place?),
+            None => table.find(&mut self.cursor, hash),
+        });
+        if let (Some(table), Some(entry)) = (self.table, entry) {
             let (len, body_len) = (raw.len(), self.body_len);
             let place = place_known(table, entry, at, len, self.buffers, self.shards, body_len);
             return Ok(Found::Series(place));
         }
         self.work_out(raw, at, Some(hash))
+    }
+
+    /// Whether the order of the series is lost, so that it pays to look up many of them together.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.cursor.n_unguessed() > 0 && self.buffers.ahead.is_empty()
+    }
+
+    /// Looks up the series with these runs and positions before their turn, as many as will not be guessed.
+    #[cold]
+    pub(crate) fn look_ahead<'b>(&mut self, runs: impl Iterator<Item = (usize, &'b [u8])>) {
+        let seed = self.rules.seed;
+        let ahead = &mut self.buffers.ahead;
+        let found = runs.map(|(at, raw)| Ahead { at, hash: RunHash::of(raw, seed), place: None });
+        ahead.extend(found.take(self.cursor.n_unguessed()));
+        if let Some(table) = self.table {
+            table.find_all(ahead);
+        }
+        ahead.reverse();
     }
 
     /// The series with this raw run, without a look at what is known. Remembered if it comes with its hash.
@@ -323,6 +347,7 @@ impl Buffers {
         self.tail.clear();
         self.runs.clear();
         self.learned.clear();
+        self.ahead.clear();
     }
 
     /// Bytes of what grows while a request is decoded.

@@ -24,6 +24,9 @@ pub(crate) fn decode(
         match (number, wire) {
             (1, _) => {
                 is_version_1 = true;
+                if intake.is_lost() {
+                    intake.look_ahead(label_runs(reader.clone()));
+                }
                 let message = reader.message(wire)?;
                 time_series(message, intake)?;
             }
@@ -44,6 +47,20 @@ pub(crate) fn decode(
         }
     }
     if is_version_2 && !is_version_1 { Err(DecodeError::NotVersion1) } else { Ok(()) }
+}
+
+/// The label runs of the series from here on, up to what is not one. What is malformed ends them as well: it is
+/// met again in its turn.
+fn label_runs(mut reader: Reader<'_>) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut next = Some((1, Wire::Len));
+    std::iter::from_fn(move || {
+        let (1, wire) = next? else { return None };
+        let mut message = reader.message(wire).ok()?;
+        let at = message.pos();
+        skip_labels(&mut message).ok()?;
+        next = reader.tag().ok();
+        Some((at, message.since(at)))
+    })
 }
 
 #[inline]

@@ -118,3 +118,26 @@ fn a_small_message_that_would_become_large_columns_is_refused_by_name() {
         assert!(decode(&decoder, &request, 64 << 20).is_ok());
     }
 }
+
+#[test]
+fn a_lost_order_with_new_and_refused_series_between_is_decoded_right() {
+    let decoder = oracle::decoder(ONE_SHARD);
+    let mut work = Workspace::default();
+    let mut seed = 0x5EEDu64;
+    for round in 0..20 {
+        let mut request = fleet(300 + round * 10);
+        request.timeseries.push(series(&[("job", "nameless")], 1.0, NOW));
+        request.timeseries.push(series(
+            &[("__name__", "up"), ("zone", "z"), ("empty", ""), ("a", "1")],
+            2.0,
+            NOW,
+        ));
+        for i in (1..request.timeseries.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            request.timeseries.swap(i, (seed >> 33) as usize % (i + 1));
+        }
+        let seen = oracle::decode(&decoder, &request.encode_to_vec(), &mut work).unwrap();
+        assert!(seen == oracle::expected(&request), "round {round}");
+        assert_eq!(seen.refused_labels, 1);
+    }
+}
