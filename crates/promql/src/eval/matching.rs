@@ -192,13 +192,14 @@ struct Join<'j> {
     /// By signature, the rows of the side "one".
     one_rows: Vec<Vec<usize>>,
     /// The steps at which anything can come of it.
-    active: Vec<bool>,
+    active: Vec<usize>,
     steps: usize,
     output: Output,
     /// By signature and step, whether a sample of the side "many" found its match.
     matched: Vec<bool>,
     /// With `group_left`: at which steps a signature has given a result with certain labels.
-    given: HashMap<(usize, SeriesId), Vec<bool>>,
+    given: Vec<Vec<bool>>,
+    given_by: HashMap<(usize, SeriesId), usize>,
     notices: LastNotices<'j>,
     trouble: Option<Trouble>,
 }
@@ -214,7 +215,8 @@ struct Trouble {
 struct Destination {
     row: Option<usize>,
     labels: Labels,
-    given: Option<(usize, SeriesId)>,
+    /// Which of [`Join::given`] tells where there is a result already.
+    given: Option<usize>,
 }
 
 impl<'j> Join<'j> {
@@ -236,7 +238,7 @@ impl<'j> Join<'j> {
         }
         let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
         let any = |rows: &Vector, step| (0..rows.len()).any(|row| rows.is_present(row, step));
-        let active = (0..grid.steps).map(|step| match (any(many, step), any(one, step)) {
+        let active = (0..grid.steps).filter(|step| match (any(many, *step), any(one, *step)) {
             (true, true) => true,
             (false, false) => false,
             _ => fills,
@@ -253,7 +255,8 @@ impl<'j> Join<'j> {
             one_rows,
             steps: grid.steps,
             output: Output::new(grid),
-            given: HashMap::new(),
+            given: Vec::new(),
+            given_by: HashMap::new(),
             notices: LastNotices::new(evaluator),
             trouble: None,
         }
@@ -272,7 +275,7 @@ impl<'j> Join<'j> {
         let ambiguous: Vec<&Vec<usize>> = self.one_rows.iter().filter(|rows| rows.len() > 1).collect();
         let mut found: Option<(usize, usize, usize)> = None;
         for rows in ambiguous {
-            for step in (0..self.steps).filter(|step| self.active[*step]) {
+            for step in self.active.iter().copied() {
                 let mut present = rows.iter().filter(|row| self.one.is_present(**row, step));
                 if let (Some(first), Some(second)) = (present.next(), present.next()) {
                     if found.is_none_or(|(at, row, _)| (step, *second) < (at, row)) {
@@ -310,10 +313,11 @@ impl<'j> Join<'j> {
     /// Each sample of the side "many" with its match, or with the value to fill in.
     fn pair_many(&mut self) {
         let fill = self.fill_of_one();
+        let active = std::mem::take(&mut self.active);
         for row in 0..self.many.len() {
             let signature = self.of_many[row];
             let mut partner: Option<(Option<usize>, Destination)> = None;
-            for step in (0..self.steps).filter(|step| self.active[*step]).collect::<Vec<_>>() {
+            for step in active.iter().copied() {
                 let Some(sample) = element(self.many, row, step) else { continue };
                 let one_row = self.one_row(signature, step);
                 let other = match one_row {
@@ -330,15 +334,17 @@ impl<'j> Join<'j> {
                 }
             }
         }
+        self.active = active;
     }
 
     /// Each sample of the side "one" without a match, with the value to fill in.
     fn pair_unmatched(&mut self) {
         let Some(fill) = self.fill_of_many() else { return };
+        let active = std::mem::take(&mut self.active);
         for row in 0..self.one.len() {
             let signature = self.of_one[row];
             let mut destination = self.destination(signature, None, Some(row));
-            for step in (0..self.steps).filter(|step| self.active[*step]).collect::<Vec<_>>() {
+            for step in active.iter().copied() {
                 let Some(other) = element(self.one, row, step) else { continue };
                 if !self.matched[signature * self.steps + step] {
                     self.pair(signature, step, (&Element::Float(fill), &other), &mut destination, 2);
@@ -407,10 +413,8 @@ impl<'j> Join<'j> {
                 "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
             ),
             None => Ok(()),
-            Some(key) => {
-                let steps = self.steps;
-                let given = self.given.entry(*key).or_insert_with(|| vec![false; steps]);
-                if std::mem::replace(&mut given[step], true) {
+            Some(given) => {
+                if std::mem::replace(&mut self.given[*given][step], true) {
                     return refused(
                         "multiple matches for labels: grouping labels must ensure unique matches",
                     );
@@ -422,7 +426,7 @@ impl<'j> Join<'j> {
 
     /// Where the results of a row of each side go. A side that is filled in has the labels by which it would have
     /// been found.
-    fn destination(&self, signature: usize, many: Option<usize>, one: Option<usize>) -> Destination {
+    fn destination(&mut self, signature: usize, many: Option<usize>, one: Option<usize>) -> Destination {
         let head = |rows: &Vector, row: usize| rows.head(row).labels.clone();
         let (many, one) = match (many, one) {
             (Some(many), Some(one)) => (head(self.many, many), head(self.one, one)),
@@ -438,8 +442,17 @@ impl<'j> Join<'j> {
             (None, None) => (Labels::empty(), Labels::empty()),
         };
         let labels = self.result_labels(&many, &one);
-        let given = (!self.is_one_to_one()).then(|| (signature, labels.id()));
+        let given = (!self.is_one_to_one()).then(|| self.given(signature, labels.id()));
         Destination { row: None, labels, given }
+    }
+
+    fn given(&mut self, signature: usize, labels: SeriesId) -> usize {
+        let next = self.given.len();
+        let index = *self.given_by.entry((signature, labels)).or_insert(next);
+        if index == next {
+            self.given.push(vec![false; self.steps]);
+        }
+        index
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

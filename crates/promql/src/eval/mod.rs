@@ -14,6 +14,8 @@ mod range;
 mod rank;
 mod result;
 mod selector;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 use std::cell::{Cell as Shared, RefCell};
@@ -24,7 +26,7 @@ pub(crate) use average::{HistogramMean, Mean};
 pub use decode::set_reset_hints;
 pub(crate) use decode::{Decoded, Track, overlaps};
 pub(crate) use selector::{Aspect, Reference};
-pub(crate) use vector::{Assembler, Cell, Head, Row, Sink, Vector, empty_cells};
+pub(crate) use vector::{Assembler, Cell, Head, Row, Sink, Vector, empty_cells, negated};
 
 use crate::annotations::{Annotations, Notice, Notices};
 use crate::ast::{Call, Expr, ExprKind, Span, UnaryOp, ValueType};
@@ -204,7 +206,7 @@ impl<'p> Evaluator<'p> {
             ExprKind::Paren(inner) | ExprKind::Unary(UnaryOp::Plus, inner) => self.scalars(inner, grid),
             ExprKind::Unary(UnaryOp::Minus, inner) => {
                 let mut values = self.scalars(inner, grid)?;
-                values.iter_mut().for_each(|v| *v = -*v);
+                values.iter_mut().for_each(|v| *v = negated(*v));
                 Ok(values)
             }
             ExprKind::Binary(binary) => self.scalar_binary(binary, grid),

@@ -44,7 +44,7 @@ impl Row<'_> {
     pub(crate) fn negate(&mut self) {
         self.drop_name = true;
         for value in self.floats.iter_mut().filter(|v| !is_empty_cell(**v)) {
-            *value = -*value;
+            *value = negated(*value);
         }
         for histogram in self.histograms.iter_mut().flatten() {
             let mut negated = FloatHistogram::clone(histogram);
@@ -185,6 +185,12 @@ impl Vector {
             .collect();
         self.emit(present, sink)
     }
+}
+
+/// The value with the other sign. Any NaN becomes the ordinary one: with its sign changed, one that came from outside
+/// could pass for the empty cell.
+pub(crate) fn negated(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { -value }
 }
 
 pub(crate) fn empty_cells(steps: usize) -> Vec<f64> {

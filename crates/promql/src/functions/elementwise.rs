@@ -4,12 +4,20 @@ use model::{EMPTY, is_empty_cell};
 
 use super::{argument, go_max, go_min, scalar_argument};
 use crate::ast::Call;
-use crate::eval::{EvalError, Evaluator, Grid, Row, Sink};
+use crate::eval::{EvalError, Evaluator, Grid, Row, Sink, negated};
 
 /// The function of this name, if it is one of these.
 pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
-        "abs" => f64::abs,
+        "abs" => |v| {
+            if v < 0.0 {
+                negated(v)
+            } else if v == 0.0 {
+                0.0
+            } else {
+                v
+            }
+        },
         "ceil" => f64::ceil,
         "floor" => f64::floor,
         "exp" => f64::exp,

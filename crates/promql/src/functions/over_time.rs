@@ -155,11 +155,17 @@ fn extreme(values: &[f64], displaces: impl Fn(f64, f64) -> bool) -> usize {
 }
 
 fn max(window: &Window<'_>) -> f64 {
-    window.values()[extreme(window.values(), |new, best| new > best)]
+    extreme_value(window.values(), |new, best| new > best)
 }
 
 fn min(window: &Window<'_>) -> f64 {
-    window.values()[extreme(window.values(), |new, best| new < best)]
+    extreme_value(window.values(), |new, best| new < best)
+}
+
+/// The value that no other displaces; faster than to keep its index.
+fn extreme_value(values: &[f64], displaces: impl Fn(f64, f64) -> bool) -> f64 {
+    let choose = |best: f64, new: &f64| if displaces(*new, best) || best.is_nan() { *new } else { best };
+    values.iter().fold(f64::NAN, choose)
 }
 
 fn time_of_max(window: &Window<'_>) -> f64 {

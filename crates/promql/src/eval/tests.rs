@@ -1,0 +1,168 @@
+use std::sync::atomic::Ordering;
+
+use model::{EMPTY, FloatColumn, Labels, STALE_NAN, SeriesData, TimeRange, Value};
+
+use crate::{EvalError, EvalOptions, Evaluated, Plan};
+
+const MINUTE: i64 = 60_000;
+
+fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesData {
+    let mut series = SeriesData::new(Labels::from_pairs(labels.iter().copied()));
+    let (times, values) = samples.iter().copied().unzip();
+    series.floats.push(FloatColumn::new(times, values));
+    series.merged()
+}
+
+/// A counter that grows by one each 10 s, from 0 on.
+fn counter() -> SeriesData {
+    let samples: Vec<(i64, f64)> = (0..=60).map(|i| (i * 10_000, i as f64)).collect();
+    series(&[("__name__", "x_total"), ("job", "a")], &samples)
+}
+
+fn evaluate(query: &str, options: &EvalOptions, data: &[SeriesData]) -> Result<Evaluated, EvalError> {
+    let plan = Plan::new(query, options).unwrap();
+    let per_select = plan.selects().iter().map(|_| data.to_vec()).collect();
+    plan.evaluate(per_select)
+}
+
+fn matrix(query: &str, options: &EvalOptions, data: &[SeriesData]) -> Vec<(String, Vec<(i64, f64)>)> {
+    match evaluate(query, options, data).unwrap().value {
+        Value::Matrix(series) => series.into_iter().map(|s| (s.labels.to_string(), s.floats)).collect(),
+        other => panic!("{other:?} is no matrix"),
+    }
+}
+
+fn ranges(query: &str) -> Vec<(i64, i64)> {
+    let plan = Plan::new(query, &EvalOptions::range(1000 * MINUTE, 1010 * MINUTE, MINUTE)).unwrap();
+    plan.selects().iter().map(|select| (select.range.start, select.range.end)).collect()
+}
+
+#[test]
+fn a_select_covers_what_its_selector_looks_at_and_no_more() {
+    let at = |minute: i64| minute * MINUTE;
+    for (query, start, end) in [
+        ("x", at(995) + 1, at(1010)),
+        ("x offset 1m", at(994) + 1, at(1009)),
+        ("x offset -1m", at(996) + 1, at(1011)),
+        ("x @ 600", at(5) + 1, at(10)),
+        ("x @ end()", at(1005) + 1, at(1010)),
+        ("rate(x[2m])", at(998) + 1, at(1010)),
+        ("rate(x[2m] anchored)", at(993) + 1, at(1010)),
+        ("rate(x[2m] smoothed)", at(993) + 1, at(1015)),
+        ("max_over_time(rate(x[2m])[10m:1m] offset 1m)", at(987) + 1, at(1009)),
+        ("max_over_time(x[10m:1m] @ 600)", at(-5) + 1, at(10)),
+        ("max_over_time((x @ 600)[10m:1m])", at(5) + 1, at(10)),
+    ] {
+        assert_eq!(ranges(query), [(start, end)], "{query}");
+    }
+}
+
+#[test]
+fn equal_selects_are_made_once() {
+    assert_eq!(ranges("x / x").len(), 1);
+    assert_eq!(ranges("x / x offset 1m").len(), 2);
+    assert_eq!(ranges("rate(x[5m]) / y").len(), 2);
+    assert_eq!(ranges("1 + time()").len(), 0);
+}
+
+#[test]
+fn an_info_call_selects_its_info_series_too() {
+    let plan = Plan::new("info(x offset 1m)", &EvalOptions::instant(1000 * MINUTE)).unwrap();
+    let selects = plan.selects();
+    assert_eq!(selects.len(), 2);
+    assert_eq!(selects[1].matchers[0].to_string(), "__name__=\"target_info\"");
+    assert_eq!(selects[1].range, TimeRange::new(994 * MINUTE + 1, 999 * MINUTE));
+}
+
+#[test]
+fn a_sample_as_old_as_the_lookback_is_too_old_and_a_stale_marker_ends_a_series() {
+    let stale = f64::from_bits(STALE_NAN);
+    let data = [series(&[("__name__", "x")], &[(0, 1.0), (7 * MINUTE, 2.0), (8 * MINUTE, stale)])];
+    let rows = matrix("x", &EvalOptions::range(0, 9 * MINUTE, MINUTE), &data);
+    let minutes: Vec<i64> = rows[0].1.iter().map(|(time, _)| time / MINUTE).collect();
+    assert_eq!(minutes, [0, 1, 2, 3, 4, 7]);
+}
+
+#[test]
+fn a_range_leaves_out_its_start() {
+    let data = [counter()];
+    let rows = matrix("count_over_time(x_total[1m])", &EvalOptions::range(MINUTE, 2 * MINUTE, MINUTE), &data);
+    assert_eq!(rows[0].1, [(MINUTE, 6.0), (2 * MINUTE, 6.0)]);
+}
+
+#[test]
+fn samples_are_counted_by_the_step_that_looks_at_them() {
+    let data = [counter()];
+    let count = |query: &str, options: EvalOptions| {
+        let options = EvalOptions { stats_per_step: true, ..options };
+        let stats = evaluate(query, &options, &data).unwrap().stats;
+        (stats.total_samples, stats.per_step.iter().map(|(_, n)| *n).collect::<Vec<_>>())
+    };
+    let instant = || EvalOptions::instant(201_000);
+    let range = || EvalOptions::range(201_000, 220_000, 5_000);
+    assert_eq!(count("x_total", instant()), (1, vec![1]));
+    assert_eq!(count("x_total[60s]", instant()), (6, vec![6]));
+    assert_eq!(count("sum_over_time(x_total[60s])", range()), (24, vec![6, 6, 6, 6]));
+    assert_eq!(count("max_over_time(x_total[59s])[20s:5s]", instant()), (24, vec![24]));
+    assert_eq!(count("max_over_time(x_total[60s:5s])", instant()), (12, vec![12]));
+    assert_eq!(count("x_total @ 100", range()), (4, vec![1, 1, 1, 1]));
+    assert_eq!(count("1 + 1", instant()), (0, vec![0]));
+}
+
+#[test]
+fn an_evaluation_ends_at_its_limits() {
+    let data = [counter()];
+    let range = EvalOptions::range(0, 10 * MINUTE, 10_000);
+    let limited = |max_samples| {
+        let options = EvalOptions { max_samples, ..range.clone() };
+        evaluate("x_total and x_total", &options, &data).map(|_| ())
+    };
+    assert_eq!(limited(10), Err(EvalError::TooManySamples));
+    assert_eq!(limited(0), Ok(()));
+    let late = runtime::Clock::system().instant() - std::time::Duration::from_secs(1);
+    let late = EvalOptions { deadline: Some(late), ..range.clone() };
+    assert_eq!(evaluate("x_total", &late, &data).map(|_| ()), Err(EvalError::Timeout));
+    range.cancel.store(true, Ordering::Relaxed);
+    assert_eq!(evaluate("x_total", &range, &data).map(|_| ()), Err(EvalError::Canceled));
+}
+
+#[test]
+fn a_range_query_is_of_scalars_or_instant_vectors() {
+    let range = EvalOptions::range(0, MINUTE, MINUTE);
+    let refused = |query: &str| Plan::new(query, &range).map(|_| ()).unwrap_err().to_string();
+    let expected = |found: &str| {
+        format!("invalid expression type \"{found}\" for range query, must be Scalar or instant Vector")
+    };
+    assert_eq!(refused("x[5m]"), expected("range vector"));
+    assert_eq!(refused("\"text\""), expected("string"));
+}
+
+#[test]
+fn no_sample_takes_the_place_of_an_empty_cell() {
+    let values: Vec<(i64, f64)> =
+        [f64::NAN, -f64::from_bits(EMPTY), 0.0].into_iter().enumerate().map(|(i, v)| (i as i64, v)).collect();
+    let data = [series(&[("__name__", "x")], &values)];
+    let rows = matrix("-x + 1", &EvalOptions::range(0, 2, 1), &data);
+    assert_eq!(rows[0].1.len(), 3);
+}
+
+#[test]
+fn histograms_are_told_what_their_predecessors_were() {
+    use model::{Histogram, HistogramPoint, ResetHint};
+    let point = |timestamp: i64, count: u64| {
+        let counts = model::Counts::Int { count, zero: 0, positive: vec![count], negative: Vec::new() };
+        let positive_spans = vec![model::BucketSpan { offset: 0, length: 1 }];
+        let histogram = Histogram {
+            counts,
+            positive_spans,
+            sum: 1.0,
+            reset_hint: ResetHint::Unknown,
+            ..Histogram::stale()
+        };
+        HistogramPoint { timestamp, start_timestamp: 0, histogram: std::sync::Arc::new(histogram) }
+    };
+    let mut points = [point(0, 1), point(1, 2), point(2, 1), point(3, 1)];
+    crate::set_reset_hints(&mut points);
+    let hints: Vec<ResetHint> = points.iter().map(|p| p.histogram.reset_hint).collect();
+    assert_eq!(hints, [ResetHint::Unknown, ResetHint::No, ResetHint::Unknown, ResetHint::No]);
+}
