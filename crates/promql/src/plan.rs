@@ -295,8 +295,9 @@ impl SelectFinder<'_> {
                     None => times,
                 };
                 let offset = offset_ms(&subquery.offset);
-                let start = times.start - offset - millis(&subquery.range);
-                self.visit(&subquery.expr, TimeRange::new(start, times.end - offset));
+                let start = times.start.saturating_sub(offset).saturating_sub(millis(&subquery.range));
+                let end = times.end.saturating_sub(offset);
+                self.visit(&subquery.expr, TimeRange::new(start, end));
             }
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.visit(inner, times),
             ExprKind::Binary(binary) => {
@@ -334,15 +335,17 @@ impl SelectFinder<'_> {
         let ahead = if selector.range_mode == RangeMode::Smoothed { lookback } else { 0 };
         let offset = offset_ms(&selector.offset);
         // The start is left out of the range, so the first millisecond needed is one later.
-        let range = TimeRange::new(times.start - offset - back + 1, times.end - offset + ahead);
+        let (start, end) = (times.start.saturating_sub(offset), times.end.saturating_sub(offset));
+        let range = TimeRange::new(start.saturating_sub(back - 1), end.saturating_add(ahead));
         self.push(span, selector.matchers.clone(), range);
     }
 
     fn add_info(&mut self, call: &Call, span: Span, times: TimeRange) {
         let reference = functions::info::reference(call, &|at| at_ms(self.options, at));
         let times = reference.at.map_or(times, |at| TimeRange::new(at, at));
-        let start = times.start - reference.offset - self.options.lookback_ms + 1;
-        let range = TimeRange::new(start, times.end - reference.offset);
+        let at = |time: i64| time.saturating_sub(reference.offset);
+        let start = at(times.start).saturating_sub(self.options.lookback_ms - 1);
+        let range = TimeRange::new(start, at(times.end));
         self.push(span, functions::info::matchers(call), range);
     }
 

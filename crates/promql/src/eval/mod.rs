@@ -82,6 +82,9 @@ impl Classify for EvalError {
     }
 }
 
+/// The most steps of a grid, whatever the limits: half a gigabyte a row.
+const MOST_STEPS: u64 = 1 << 26;
+
 /// The times at which an expression is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -94,7 +97,7 @@ impl Grid {
     /// From `start` to `end`, both included.
     pub(crate) fn new(start: i64, end: i64, interval: i64) -> Grid {
         let interval = interval.max(1);
-        let steps = if end < start { 0 } else { ((end - start) / interval) as usize + 1 };
+        let steps = if end < start { 0 } else { (end.saturating_sub(start) / interval) as usize + 1 };
         Grid { start, interval, steps }
     }
 
@@ -137,11 +140,16 @@ pub(crate) struct Evaluator<'p> {
     samples: RefCell<Vec<u64>>,
     held: Shared<u64>,
     peak: Shared<u64>,
+    /// Room for functions that reorder the values of a window.
+    pub(crate) scratch: RefCell<Vec<f64>>,
 }
 
 pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluated, EvalError> {
     let options = &plan.options;
     let grid = Grid::new(options.start_ms, options.end_ms, options.step_ms.unwrap_or(1));
+    if grid.steps as u64 > MOST_STEPS {
+        return Err(EvalError::TooManySamples);
+    }
     let evaluator = Evaluator {
         plan,
         data: data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series)).collect(),
@@ -149,6 +157,7 @@ pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluate
         samples: RefCell::new(vec![0; grid.steps]),
         held: Shared::new(0),
         peak: Shared::new(0),
+        scratch: RefCell::default(),
     };
     let value = evaluator.value(grid)?;
     let samples = evaluator.samples.into_inner();
@@ -260,6 +269,15 @@ impl<'p> Evaluator<'p> {
             return Err(EvalError::TooManySamples);
         }
         Ok(())
+    }
+
+    /// Refuses a grid of which not even one row could be held.
+    pub(crate) fn refuse_steps(&self, grid: Grid) -> Result<(), EvalError> {
+        let limit = match self.plan.options.max_samples {
+            0 => MOST_STEPS,
+            limit => limit.min(MOST_STEPS),
+        };
+        if grid.steps as u64 > limit { Err(EvalError::TooManySamples) } else { Ok(()) }
     }
 
     /// Takes cells back that are gone.

@@ -10,6 +10,9 @@ use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
 use crate::functions::window::{ArgumentCheck, Outcome, RangeFunction, Window};
 use crate::plan::{millis, offset_ms};
 
+/// After how many windows one looks at the time: a window may hold a month of samples.
+const CHECK_EVERY: usize = 32;
+
 /// Where the samples of a range come from and how far it reaches.
 pub(crate) struct Source {
     pub(crate) reference: Reference,
@@ -50,11 +53,11 @@ pub(super) struct InstantRange<'t> {
 impl Source {
     fn bounds(&self, time: i64, lookback: i64) -> Bounds {
         let end = self.reference.of(time);
-        let start = end - self.range_ms;
+        let start = end.saturating_sub(self.range_ms);
         let reach = match self.mode {
             RangeMode::Normal => (start, end),
-            RangeMode::Anchored => (start - lookback, end),
-            RangeMode::Smoothed => (start - lookback, end + lookback),
+            RangeMode::Anchored => (start.saturating_sub(lookback), end),
+            RangeMode::Smoothed => (start.saturating_sub(lookback), end.saturating_add(lookback)),
         };
         Bounds { start, end, reach }
     }
@@ -98,15 +101,17 @@ impl Evaluator<'_> {
         };
         let at = subquery.at.map(|at| self.plan.at_ms(at));
         let offset = offset_ms(&subquery.offset);
-        let before = at.unwrap_or(grid.start) - offset - millis(&subquery.range);
+        let before = at.unwrap_or(grid.start).saturating_sub(offset).saturating_sub(millis(&subquery.range));
         // The first multiple of the step within the range, whose start is left out. The quotient is cut off
         // toward zero, and below zero that is a multiple within the range already.
         let mut start = interval * (before / interval);
         if start <= before {
             start += interval;
         }
-        let inner = Grid::new(start, at.unwrap_or(grid.end()) - offset, interval);
-        Ok((inner, self.counting(inner.steps, || self.vector(&subquery.expr, inner))?))
+        let inner = Grid::new(start, at.unwrap_or(grid.end()).saturating_sub(offset), interval);
+        self.refuse_steps(inner)?;
+        let evaluated = self.counting(inner.steps, || self.vector(&subquery.expr, inner))?;
+        Ok((inner, evaluated))
     }
 
     /// Shows each series of a source to `visit`.
@@ -255,6 +260,9 @@ impl Slide<'_> {
         let mut any = false;
         let mut args = [0.0; 2];
         for (step, time) in self.grid.times().enumerate() {
+            if step % CHECK_EVERY == CHECK_EVERY - 1 {
+                self.evaluator.plan.options.check()?;
+            }
             let bounds = self.source.bounds(time, lookback);
             let (floats, histograms) = windows.at(bounds.reach);
             self.floats[step] = f64::from_bits(EMPTY);

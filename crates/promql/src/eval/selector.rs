@@ -36,7 +36,7 @@ pub(crate) enum Aspect {
 impl Reference {
     /// The time looked at from a step at `time`.
     pub(crate) fn of(self, time: i64) -> i64 {
-        self.at.unwrap_or(time) - self.offset
+        self.at.unwrap_or(time).saturating_sub(self.offset)
     }
 }
 
@@ -170,7 +170,8 @@ fn fill_floats(
         while after < times.len() && times[after] <= at {
             after += 1;
         }
-        let found = after > 0 && times[after - 1] > at - lookback && !is_stale(values[after - 1]);
+        let found =
+            after > 0 && times[after - 1] > at.saturating_sub(lookback) && !is_stale(values[after - 1]);
         *cell = if found { values[after - 1] } else { f64::from_bits(model::EMPTY) };
         any |= found;
     }
@@ -223,7 +224,7 @@ impl<'s, 'd> Finder<'s, 'd> {
         }
         let float = self.floats_before.checked_sub(1).map(|i| (times[i], values[i]));
         let histogram = self.histograms_before.checked_sub(1).map(|i| &histograms[i]);
-        let oldest = at - self.lookback;
+        let oldest = at.saturating_sub(self.lookback);
         match (float, histogram) {
             (Some((time, value)), newer) if newer.is_none_or(|h| h.time < time) => {
                 if time <= oldest || is_stale(value) {

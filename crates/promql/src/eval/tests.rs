@@ -127,6 +127,25 @@ fn an_evaluation_ends_at_its_limits() {
 }
 
 #[test]
+fn a_subquery_of_more_steps_than_can_be_held_is_refused() {
+    for query in ["max_over_time(x[100y:1ms])", "count_over_time(vector(1)[100y:1ms])"] {
+        let refused = evaluate(query, &EvalOptions::instant(0), &[]).map(|_| ());
+        assert_eq!(refused, Err(EvalError::TooManySamples), "{query}");
+    }
+}
+
+#[test]
+fn times_at_the_ends_of_the_axis_do_no_harm() {
+    let data = [counter()];
+    for query in
+        ["x_total @ 9223372036854775 offset -200y", "rate(x_total[1m] @ -9223372036854775 offset 200y)"]
+    {
+        let value = evaluate(query, &EvalOptions::instant(0), &data).unwrap().value;
+        assert!(matches!(value, Value::Vector(samples) if samples.is_empty()), "{query}");
+    }
+}
+
+#[test]
 fn a_range_query_is_of_scalars_or_instant_vectors() {
     let range = EvalOptions::range(0, MINUTE, MINUTE);
     let refused = |query: &str| Plan::new(query, &range).map(|_| ()).unwrap_err().to_string();

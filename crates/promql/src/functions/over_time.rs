@@ -198,10 +198,11 @@ fn mad(window: &Window<'_>) -> f64 {
     if window.values().iter().any(|v| v.is_nan()) {
         return f64::NAN;
     }
-    let mut values = window.values().to_vec();
-    let median = quantile(0.5, &mut values);
-    values.iter_mut().for_each(|v| *v = (*v - median).abs());
-    quantile(0.5, &mut values)
+    with_scratch(window, |values| {
+        let median = quantile(0.5, values);
+        values.iter_mut().for_each(|v| *v = (*v - median).abs());
+        quantile(0.5, values)
+    })
 }
 
 fn quantile_of_window(window: &Window<'_>) -> f64 {
@@ -209,10 +210,18 @@ fn quantile_of_window(window: &Window<'_>) -> f64 {
     if !(0.0..=1.0).contains(&q) {
         window.note(Notice::InvalidQuantile(crate::number::shortest(q)));
     }
-    quantile(q, &mut window.values().to_vec())
+    with_scratch(window, |values| quantile(q, values))
 }
 
-/// The quantile of some values, which are sorted on the way, NaN first.
+/// Applies a function to a copy of a window's values, which it may reorder.
+fn with_scratch(window: &Window<'_>, function: impl Fn(&mut [f64]) -> f64) -> f64 {
+    let mut values = window.evaluator.scratch.borrow_mut();
+    values.clear();
+    values.extend_from_slice(window.values());
+    function(&mut values)
+}
+
+/// The quantile of some values, which are reordered on the way. NaN is less than any number.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -223,13 +232,14 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
+    let order = |a: &f64, b: &f64| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b));
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = rank.floor().max(0.0) as usize;
-    let upper = last.min(lower + 1);
     let weight = rank - rank.floor();
-    values[lower] * (1.0 - weight) + values[upper] * weight
+    let (_, at_rank, above) = values.select_nth_unstable_by(lower, order);
+    let next = above.iter().copied().min_by(order).unwrap_or(*at_rank);
+    *at_rank * (1.0 - weight) + next * weight
 }
 
 fn last(window: &Window<'_>) -> f64 {
