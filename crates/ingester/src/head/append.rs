@@ -45,15 +45,7 @@ impl ShardHead {
         }
         let mut cursor = None;
         if decision.has_bursts {
-            // Rows fill in the order of time, or each series would open rows that only it has a cell in.
-            let mut order = std::mem::take(&mut self.order);
-            order.clear();
-            order.extend(0..decision.refs.len() as u32);
-            order.sort_by_key(|at| decision.timestamps[*at as usize]);
-            order.iter().for_each(|at| self.append_at(decision, *at as usize, &mut cursor));
-            order.clear();
-            order.shrink_to(1 << 14);
-            self.order = order;
+            self.in_order_of_time(&decision.timestamps, |head, at| head.append_at(decision, at, &mut cursor));
         } else {
             (0..decision.refs.len()).for_each(|at| self.append_at(decision, at, &mut cursor));
         }
@@ -100,19 +92,22 @@ impl ShardHead {
     ) -> usize {
         let mut n_undefined = 0;
         let mut cursor = None;
-        for (at, series_ref) in refs.iter().enumerate() {
-            let series_ref = self.resolve_alias(*series_ref);
-            let (ts, value) = (timestamps[at], values[at]);
-            if self.series.get(series_ref).is_none() {
+        let append = |head: &mut ShardHead, at: usize| {
+            let series_ref = head.resolve_alias(refs[at]);
+            let ts = timestamps[at];
+            if head.series.get(series_ref).is_none() {
                 n_undefined += 1;
-                continue;
+            } else if !head.is_stored(series_ref, ts) {
+                let start = starts.get(at).copied().unwrap_or(0);
+                head.append_float(series_ref, ts, values[at], start, now_ms, &mut cursor);
+                head.count_floats(&timestamps[at..=at], now_ms);
             }
-            if self.is_stored(series_ref, ts) {
-                continue;
-            }
-            let start = starts.get(at).copied().unwrap_or(0);
-            self.append_float(series_ref, ts, value, start, now_ms, &mut cursor);
-            self.count_floats(&timestamps[at..=at], now_ms);
+        };
+        if refs.windows(2).any(|pair| pair[0] == pair[1]) {
+            self.in_order_of_time(timestamps, append);
+        } else {
+            let mut append = append;
+            (0..refs.len()).for_each(|at| append(self, at));
         }
         n_undefined
     }
@@ -135,6 +130,19 @@ impl ShardHead {
     pub fn finish_replay(&mut self) {
         self.postings.sort();
         self.aliases = HashMap::new();
+    }
+
+    /// Appends samples of which several are of one series. Rows fill in the order of time, or each series would
+    /// open rows that only it has a cell in.
+    fn in_order_of_time(&mut self, timestamps: &[i64], mut append: impl FnMut(&mut ShardHead, usize)) {
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        order.extend(0..timestamps.len() as u32);
+        order.sort_by_key(|at| timestamps[*at as usize]);
+        order.iter().for_each(|at| append(self, *at as usize));
+        order.clear();
+        order.shrink_to(1 << 14);
+        self.order = order;
     }
 
     fn resolve_alias(&self, series_ref: u32) -> u32 {
