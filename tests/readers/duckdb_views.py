@@ -8,9 +8,10 @@ def lines(connection, metrics, options):
     connection.execute(f"CREATE VIEW metrics AS SELECT * FROM {metrics}")
     with open(options.views_sql, encoding="utf-8") as views:
         connection.execute(views.read())
-    yield from histogram_lines(connection) if options.histograms else sample_lines(connection)
-    if options.stale:
-        yield from stale_lines(connection, options.histograms)
+    for histograms in output.kinds(options):
+        yield from histogram_lines(connection) if histograms else sample_lines(connection)
+        if options.stale:
+            yield from stale_lines(connection, histograms)
 
 
 def sample_lines(connection):

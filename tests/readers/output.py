@@ -1,6 +1,6 @@
 """What every reader takes and prints, so that a test can compare readers byte for byte.
 
-    read_ENGINE.py TABLE_DIR [VIEWS_SQL] [--stale] [--histograms]
+    read_ENGINE.py TABLE_DIR [VIEWS_SQL] [--stale] [--histograms | --all]
 
 prints one line per float sample, in the order of the lines' bytes:
 
@@ -9,6 +9,8 @@ prints one line per float sample, in the order of the lines' bytes:
 and with --histograms instead one line per native histogram sample and part:
 
     canonical labels as JSON  TAB  timestamp in ms  TAB  part[:bucket]  TAB  the 64 bits
+
+With --all it prints both.
 
 The SQL views leave stale markers out; --stale adds them, from `stale_at`, as 7ff0000000000002;
 those of histograms are of the part `stale`.
@@ -30,7 +32,13 @@ def arguments(views=True):
         parser.add_argument("views_sql", help="the SQL file that defines metrics_samples over metrics")
     parser.add_argument("--stale", action="store_true")
     parser.add_argument("--histograms", action="store_true")
+    parser.add_argument("--all", action="store_true")
     return parser.parse_args()
+
+
+def kinds(options):
+    """Whether to print histograms, for each turn."""
+    return (False, True) if options.all else (options.histograms,)
 
 
 def double_bits(value):

@@ -11,19 +11,24 @@ COLUMNS = """day row_kind block labels ts_ref timestamps values_base values_mul 
 
 def main():
     options = output.arguments(views=False)
+    rows, timelines = read(options.table_dir)
+    output.print_lines(line for row in rows for line in row_lines(row, timelines, options))
+
+
+def read(table_dir):
+    """The rows of series, and the timelines they may refer to."""
     # Arrow opens the files itself: with deltalake's own file system, called from Arrow's threads, two in
     # three processes abort when they exit ("terminate called without an active exception").
-    files = SubTreeFileSystem(options.table_dir, LocalFileSystem())
-    table = DeltaTable(options.table_dir).to_pyarrow_table(columns=COLUMNS, filesystem=files)
+    files = SubTreeFileSystem(table_dir, LocalFileSystem())
+    table = DeltaTable(table_dir).to_pyarrow_table(columns=COLUMNS, filesystem=files)
     rows = table.to_pylist(maps_as_pydicts="strict")
     timelines = {timeline_key(row): row["timestamps"] for row in rows if row["row_kind"] == "timestamps"}
-    series = (row for row in rows if row["row_kind"] == "series")
-    output.print_lines(line for row in series for line in row_lines(row, timelines, options))
+    return [row for row in rows if row["row_kind"] == "series"], timelines
 
 
 def row_lines(row, timelines, options):
     is_histogram = row["h_part"] is not None
-    if is_histogram != options.histograms:
+    if is_histogram not in output.kinds(options):
         return
     for ts, value in samples(row, timelines):
         bits = output.double_bits(value)
@@ -53,4 +58,5 @@ def timeline_key(row):
     return row["day"], row["block"], row["ts_ref"]
 
 
-main()
+if __name__ == "__main__":
+    main()

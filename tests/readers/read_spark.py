@@ -26,9 +26,10 @@ def statements(script):
 
 
 def lines(spark, options):
-    yield from histogram_lines(spark) if options.histograms else sample_lines(spark)
-    if options.stale:
-        yield from stale_lines(spark, options.histograms)
+    for histograms in output.kinds(options):
+        yield from histogram_lines(spark) if histograms else sample_lines(spark)
+        if options.stale:
+            yield from stale_lines(spark, histograms)
 
 
 def sample_lines(spark):

@@ -1,13 +1,16 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 
-/// Status and body of an answer.
+/// Status, headers and body of an answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
 }
@@ -17,19 +20,37 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or(Value::Null)
     }
+
+    /// A header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Asks by GET; an error says that nobody answered.
 pub fn get(url: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
-    let request = agent().get(url).query_pairs(query.iter().copied());
+    get_with(url, query, &[])
+}
+
+/// Asks by GET with headers.
+pub fn get_with(url: &str, query: &[(&str, &str)], headers: &[(&str, &str)]) -> Result<Answer, String> {
+    let mut request = agent().get(url).query_pairs(query.iter().copied());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     answer(request.call())
 }
 
 /// Asks by GET for JSON; anything but a 200 is an error.
 pub fn get_json(url: &str, query: &[(&str, &str)]) -> Result<Value, String> {
-    let answer = get(url, query)?;
+    get_json_with(url, query, &[])
+}
+
+/// Asks by GET for JSON with headers; anything but a 200 is an error.
+pub fn get_json_with(url: &str, query: &[(&str, &str)], headers: &[(&str, &str)]) -> Result<Value, String> {
+    let answer = get_with(url, query, headers)?;
     if answer.status != 200 {
-        return Err(format!("{url} answered {}: {}", answer.status, answer.body));
+        return Err(format!("{url} {query:?} answered {}: {}", answer.status, answer.body));
     }
     serde_json::from_str(&answer.body).map_err(|e| format!("{url}: {e}"))
 }
@@ -43,15 +64,39 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, 
     answer(request.send(body))
 }
 
+/// Sends a form by POST, as Grafana does with queries.
+pub fn post_form(url: &str, form: &[(&str, &str)]) -> Result<Answer, String> {
+    answer(agent().post(url).send_form(form.iter().copied()))
+}
+
+/// Asks with a method that carries no body.
+pub fn delete(url: &str) -> Result<Answer, String> {
+    answer(agent().delete(url).call())
+}
+
+/// Sends a body by PUT.
+pub fn put(url: &str, body: &[u8]) -> Result<Answer, String> {
+    answer(agent().put(url).send(body))
+}
+
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
     let response = response.map_err(|e| e.to_string())?;
     let status = response.status().as_u16();
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_string();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
     let mut body = response.into_body();
-    let body = body.with_config().limit(1 << 30).read_to_string().map_err(|e| e.to_string())?;
-    Ok(Answer { status, body })
+    let body =
+        body.with_config().limit(1 << 30).lossy_utf8(true).read_to_string().map_err(|e| e.to_string())?;
+    Ok(Answer { status, headers, body })
 }
 
-fn agent() -> Agent {
-    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120)));
-    config.build().into()
+fn agent() -> &'static Agent {
+    static AGENT: OnceLock<Agent> = OnceLock::new();
+    AGENT.get_or_init(|| {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(120)))
+            .max_idle_connections(64);
+        config.build().into()
+    })
 }

@@ -2,12 +2,16 @@
 //!
 //! On the path: outside of it; everything here goes over HTTP, as a user would.
 
+mod chance;
 mod firn;
 mod http;
 mod parts;
 mod process;
+mod remote_write;
 
-pub use firn::{Firn, FirnOptions};
-pub use http::{Answer, get, get_json, post};
+pub use chance::Chance;
+pub use firn::{Firn, FirnOptions, Samples, Started, flush, push, seconds};
+pub use http::{Answer, delete, get, get_json, get_json_with, get_with, post, post_form, put};
 pub use parts::{part, shared};
-pub use process::{Child, free_port, wait_until};
+pub use process::{Child, free_port, now_ms, wait_until};
+pub use remote_write::{NativeHistogram, TimeSeries, WriteRequest, snappy, varint};

@@ -18,7 +18,8 @@ pub fn part(path: &str) -> Option<PathBuf> {
 
 /// A file or folder of the corpora that lie beside the checkout; `None`, said aloud, where they are absent.
 pub fn shared(path: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent().map(|folder| folder.join("shared"));
+    let beside =
+        || Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent().map(|folder| folder.join("shared"));
     let folder = env::var_os("FIRN_SHARED").map(PathBuf::from).or_else(beside)?;
     let found = folder.join(path);
     if !found.exists() {

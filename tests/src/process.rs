@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -36,6 +37,23 @@ impl Child {
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How it ended; waits for a moment until it has.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        wait_until(Duration::from_secs(60), || self.child.try_wait().ok().flatten())
+    }
+
+    /// The signal that ended it; waits for a moment until it has ended.
+    pub fn killed_by(&mut self) -> Option<i32> {
+        self.exit_status()?.signal()
+    }
+
+    /// A number of KiB from `/proc/<pid>/status`, such as `VmHWM`.
+    pub fn status_kib(&self, key: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.
@@ -86,4 +104,10 @@ pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opt
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The time of the machine.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }

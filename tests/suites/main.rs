@@ -1,3 +1,8 @@
 //! The whole system, over its own surface; and the rules that keep the house in order.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod kill;
+mod readers;
+mod senders;
 mod tidy;

@@ -71,7 +71,10 @@ fn crates_depend_only_on_lower_layers_as_the_drawing_says() {
             assert!(!aside.contains(&dependency.as_str()), "{name} depends on {dependency} outside of tests");
             let Some(lower) = layers.get(&dependency) else { continue };
             let sideways = (name.as_str(), dependency.as_str()) == ("bucket", "block");
-            assert!(lower < layer || sideways, "{name} (layer {layer}) depends on {dependency} (layer {lower})");
+            assert!(
+                lower < layer || sideways,
+                "{name} (layer {layer}) depends on {dependency} (layer {lower})"
+            );
         }
     }
 }
@@ -105,7 +108,8 @@ fn only_runtime_knows_the_time_and_spawns() {
     ];
     for path in sources(&root().join("crates")) {
         let relative = path.strip_prefix(root()).unwrap().display().to_string();
-        let exempt = ["crates/runtime/", "crates/testkit/", "crates/loadgen/", "/tests/", "/benches/", "/fuzz/"];
+        let exempt =
+            ["crates/runtime/", "crates/testkit/", "crates/loadgen/", "/tests/", "/benches/", "/fuzz/"];
         if exempt.iter().any(|part| relative.contains(part)) {
             continue;
         }

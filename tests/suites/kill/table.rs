@@ -1,0 +1,56 @@
+//! The table as it lies there: what the log says is in it, and what Python's deltalake finds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use system_tests::part;
+
+/// The table of the tenant that everyone is without a header.
+pub(super) fn folder(data: &Path) -> PathBuf {
+    data.join("tables/anonymous/metrics")
+}
+
+/// Samples in the table, by the tags of the files that its log lists.
+pub(super) fn samples(data: &Path) -> Result<u64, String> {
+    let log = folder(data).join("_delta_log");
+    let Ok(entries) = fs::read_dir(&log) else { return Ok(0) };
+    let mut sum = 0;
+    for entry in entries {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        // Commits are never cleaned up this young, so that checkpoints need not be read.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).map_err(|e| e.to_string())?;
+        for line in text.lines() {
+            let action: Value = serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))?;
+            if action.get("remove").is_some() {
+                return Err(format!("{} removes a file, and nothing compacts yet", path.display()));
+            }
+            if let Some(add) = action.get("add") {
+                let tag = add["tags"]["firn.samples"].as_str().and_then(|tag| tag.parse::<u64>().ok());
+                sum += tag.ok_or_else(|| format!("an add without the tag firn.samples: {add}"))?;
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// Lets Python's deltalake read the tables: each holds as many samples as expected, and none twice. `None` where it
+/// is not installed.
+pub(super) fn read_by_deltalake(expected: &[(PathBuf, u64)]) -> Option<()> {
+    let python = part("duckdb2/bin/python")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("readers/count_samples.py");
+    let tables = expected.iter().map(|(data, _)| folder(data));
+    let output = Command::new(python).arg(script).args(tables).output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{stdout}");
+    for (line, (data, n)) in lines.iter().zip(expected) {
+        assert_eq!(*line, format!("{n} {n}"), "samples and distinct samples in {}", data.display());
+    }
+    Some(())
+}
