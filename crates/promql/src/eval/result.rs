@@ -1,12 +1,13 @@
 //! From rows to the value of the query: names that were to go are gone, times are put to the cells.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample, is_empty_cell};
+use model::{Histogram, Labels, MatrixSeries, SampleValue, SeriesId, Value, VectorSample, is_empty_cell};
 
 use super::range::{InstantRange, Source, is_range};
 use super::vector::duplicate_labels;
-use super::{EvalError, Evaluator, Grid, Head, Vector, unparen};
+use super::{EvalError, Evaluator, Grid, Row, unparen};
 use crate::ast::{Expr, ExprKind, RangeMode, ValueType};
 use crate::functions::extended;
 use crate::functions::labels::is_metadata;
@@ -23,7 +24,12 @@ impl Evaluator<'_> {
             ValueType::Scalar => Ok(scalar(self.scalars(expr, grid)?, grid, is_instant)),
             ValueType::Matrix => self.instant_matrix(expr, grid),
             ValueType::Vector => {
-                let series = series(self.vector(expr, grid)?, &grid.times().collect::<Vec<_>>())?;
+                let mut collector = Collector::new(grid);
+                self.rows(expr, grid, &mut |row| {
+                    self.hold(grid.steps)?;
+                    collector.take(&row)
+                })?;
+                let series = collector.finish();
                 Ok(if is_instant { vector(series, grid.start) } else { sorted(series) })
             }
         }
@@ -37,7 +43,9 @@ impl Evaluator<'_> {
             if let Some(samples) = self.samples().first_mut() {
                 *samples += counted.iter().sum::<u64>();
             }
-            return Ok(sorted(series(rows, &inner.times().collect::<Vec<_>>())?));
+            let mut collector = Collector::new(inner);
+            rows.emit_all(&mut |row| collector.take(&row))?;
+            return Ok(sorted(collector.finish()));
         }
         let source = self.range_source(expr, grid)?;
         Ok(sorted(self.selected_ranges(&source, grid.start)?))
@@ -101,42 +109,52 @@ fn vector(series: Vec<MatrixSeries>, timestamp: i64) -> Value {
     Value::Vector(series.into_iter().filter_map(sample).collect())
 }
 
-fn sorted(mut series: Vec<MatrixSeries>) -> Value {
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Value::Matrix(series)
+/// By labels. These are taken apart once, not at each comparison.
+fn sorted(series: Vec<MatrixSeries>) -> Value {
+    let pairs: Vec<Vec<(&str, &str)>> = series.iter().map(|series| series.labels.iter().collect()).collect();
+    let mut order: Vec<usize> = (0..series.len()).collect();
+    order.sort_by(|a, b| pairs[*a].cmp(&pairs[*b]));
+    drop(pairs);
+    let mut unsorted: Vec<Option<MatrixSeries>> = series.into_iter().map(Some).collect();
+    Value::Matrix(order.into_iter().filter_map(|index| unsorted[index].take()).collect())
 }
 
-/// The rows as series. Rows that are the same once their names are gone are put together, if they are nowhere
+/// Makes series of rows. Rows that are the same once their names are gone are put together, if they are nowhere
 /// there at once.
-fn series(mut rows: Vector, times: &[i64]) -> Result<Vec<MatrixSeries>, EvalError> {
-    for Head { labels, drop_name } in rows.heads_mut() {
-        if *drop_name {
-            *labels = labels.without(is_metadata);
-        }
+struct Collector {
+    times: Vec<i64>,
+    series: Vec<MatrixSeries>,
+    places: HashMap<SeriesId, usize>,
+}
+
+impl Collector {
+    fn new(grid: Grid) -> Collector {
+        Collector { times: grid.times().collect(), series: Vec::new(), places: HashMap::new() }
     }
-    let mut places = std::collections::HashMap::new();
-    let mut series: Vec<MatrixSeries> = Vec::with_capacity(rows.len());
-    for row in 0..rows.len() {
-        let labels = &rows.head(row).labels;
-        let place = *places.entry(labels.id()).or_insert_with(|| {
-            series.push(MatrixSeries { labels: labels.clone(), floats: Vec::new(), histograms: Vec::new() });
-            series.len() - 1
-        });
-        let into = &mut series[place];
-        let known = (into.floats.len(), into.histograms.len());
-        let present = times.iter().zip(rows.floats(row)).filter(|(_, v)| !is_empty_cell(**v));
+
+    fn take(&mut self, row: &Row<'_>) -> Result<(), EvalError> {
+        let labels = if row.drop_name { row.labels.without(is_metadata) } else { row.labels.clone() };
+        let next = self.series.len();
+        let place = *self.places.entry(labels.id()).or_insert(next);
+        if place == next {
+            let floats = Vec::with_capacity(row.floats.len());
+            self.series.push(MatrixSeries { labels, floats, histograms: Vec::new() });
+        }
+        let into = &mut self.series[place];
+        let present = self.times.iter().zip(row.floats.iter()).filter(|(_, v)| !is_empty_cell(**v));
         into.floats.extend(present.map(|(time, value)| (*time, *value)));
-        for (time, cell) in times.iter().zip(rows.histograms(row)) {
+        for (time, cell) in self.times.iter().zip(row.histograms.iter()) {
             if let Some(histogram) = cell {
                 into.histograms.push((*time, to_model(histogram)));
             }
         }
-        if known != (0, 0) {
-            put_in_order(into)?;
-        }
+        if place == next { Ok(()) } else { put_in_order(into) }
     }
-    series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
-    Ok(series)
+
+    fn finish(mut self) -> Vec<MatrixSeries> {
+        self.series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
+        self.series
+    }
 }
 
 fn put_in_order(series: &mut MatrixSeries) -> Result<(), EvalError> {

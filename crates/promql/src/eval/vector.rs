@@ -92,10 +92,6 @@ impl Vector {
         &self.heads
     }
 
-    pub(crate) fn heads_mut(&mut self) -> &mut [Head] {
-        &mut self.heads
-    }
-
     pub(crate) fn floats(&self, index: usize) -> &[f64] {
         &self.floats[index * self.steps..(index + 1) * self.steps]
     }
