@@ -177,6 +177,9 @@ impl Inner {
         self.metrics.flushing.inc();
         let flushed = self.flush_in_turn(tenant, windows).await;
         self.metrics.flushing.dec();
+        if flushed.is_err() {
+            self.metrics.flush_failures.inc();
+        }
         flushed
     }
 
@@ -213,7 +216,7 @@ impl Inner {
                 shards: self.shards,
             };
             fault::point("cut.before_log");
-            self.wal.append(&envelope(tenant, shard.number, Kind::Cut), &record.encode())?;
+            self.wal.append_vital(&envelope(tenant, shard.number, Kind::Cut), &record.encode())?;
             fault::point("cut.after_log");
             state.freeze(cut);
             tenants::account(tenant, &mut state, &self.head_bytes);
@@ -325,8 +328,9 @@ impl Inner {
         fault::point("commit.before_log");
         for piece in &pieces {
             let record = CommittedRecord { sequence: piece.cut.sequence, table_version };
-            let logged =
-                self.wal.append(&envelope(tenant, piece.shard.number, Kind::Committed), &record.encode());
+            let logged = self
+                .wal
+                .append_vital(&envelope(tenant, piece.shard.number, Kind::Committed), &record.encode());
             // Without the record a replay makes the cut again, finds it in the table, and lets go of it then.
             if let Err(e) = logged {
                 tracing::warn!(tenant = %tenant.id, error = %e, "log a committed cut");
@@ -355,7 +359,6 @@ impl Inner {
             retry.n_failures = 0;
             return;
         };
-        self.metrics.flush_failures.inc();
         let pause = self.config.retry_min.millis() << retry.n_failures.min(20);
         retry.n_failures += 1;
         retry.not_before_ms = self.clock.now_ms() + pause.min(self.config.retry_max.millis());

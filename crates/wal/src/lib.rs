@@ -19,6 +19,7 @@ mod meta;
 mod reader;
 mod record;
 mod replay;
+mod reserve;
 mod segment;
 mod syncer;
 

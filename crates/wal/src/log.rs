@@ -10,7 +10,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::reader::SegmentReader;
-use crate::{Envelope, FileLayer, LogFile, Lsn, Replay, SegmentInfo, WalError, meta, record, segment};
+use crate::{
+    Envelope, FileLayer, LogFile, Lsn, Replay, SegmentInfo, WalError, meta, record, reserve, segment,
+};
 
 /// When records are made to survive the machine. They survive the process in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +122,7 @@ impl Wal {
             _ => WalError::file("lock", dir)(e),
         })?;
         let issuer = meta::read_or_create(files.as_ref(), dir)?;
+        reserve::make(files.as_ref(), dir);
         let mut segments = list_segments(files.as_ref(), &config)?;
         let newest = segments.pop_back();
         let (active, next_lsn, torn_bytes) = match newest {
@@ -174,6 +177,20 @@ impl Wal {
             }
         }
         appended
+    }
+
+    /// Appends a record without which the log could never be shortened again: on a full disk it takes the place that
+    /// was reserved for such records.
+    pub fn append_vital(&self, envelope: &Envelope<'_>, payload: &[u8]) -> Result<Lsn, WalError> {
+        match self.append(envelope, payload) {
+            Err(WalError::Write(e))
+                if reserve::give_up(self.inner.files.as_ref(), &self.inner.config.dir) =>
+            {
+                tracing::warn!(error = %e, "the disk is full, the log's reserve is given up");
+                self.append(envelope, payload)
+            }
+            other => other,
+        }
     }
 
     /// Returns when the record `lsn` and all before it survive the machine. Callers that wait at the same time
@@ -331,6 +348,7 @@ impl Inner {
             n_removed += 1;
         }
         if n_removed > 0 {
+            reserve::make(self.files.as_ref(), &self.config.dir);
             self.files.sync_dir(&self.config.dir).map_err(WalError::file("sync", &self.config.dir))?;
         }
         Ok(n_removed)

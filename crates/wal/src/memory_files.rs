@@ -144,8 +144,11 @@ impl FileLayer for MemoryFiles {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.state.lock().names.remove(path);
-        removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut state = self.state.lock();
+        let removed = state.names.remove(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let freed = removed.bytes.lock().seen.len() as u64;
+        state.space = state.space.map(|space| space + freed);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -207,7 +210,11 @@ impl LogFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        self.contents.bytes.lock().seen.resize(len, 0);
+        let mut state = self.state.lock();
+        let mut contents = self.contents.bytes.lock();
+        let freed = contents.seen.len().saturating_sub(len) as u64;
+        state.space = state.space.map(|space| space + freed);
+        contents.seen.resize(len, 0);
         Ok(())
     }
 

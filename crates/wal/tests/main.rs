@@ -182,6 +182,24 @@ fn a_disk_that_fills_up_at_the_start_of_a_segment_loses_nothing() {
 }
 
 #[tokio::test]
+async fn on_a_full_disk_a_vital_record_takes_the_reserve_which_is_made_again_later() {
+    let files = MemoryFiles::new();
+    let (wal, ..) = open(&files);
+    append(&wal, "before");
+    wal.rotate().unwrap();
+    files.set_space(Some(0));
+    assert!(wal.append(&envelope(), b"refused").is_err());
+    assert_eq!(wal.append_vital(&envelope(), b"vital").unwrap(), 2);
+    let has_reserve = || files.files().iter().any(|(path, _)| path.ends_with("reserve"));
+    assert!(!has_reserve());
+    files.set_space(None);
+    wal.truncate_before(2).await.unwrap();
+    assert!(has_reserve());
+    let (_, records, _) = open(&files.kill());
+    assert_eq!(records, [(2, "vital".to_string())]);
+}
+
+#[tokio::test]
 async fn what_was_synced_survives_the_machine_and_the_rest_may_not() {
     let files = MemoryFiles::new();
     let small = WalConfig { segment_bytes: 100, ..config(Sync::Always) };

@@ -1,0 +1,78 @@
+//! What a tenant and the memory allow.
+
+use std::time::Duration;
+
+use runtime::MemoryPart;
+use wire::{PushError, RefusalReason};
+
+use crate::world::{HOUR, MINUTE, START, Truth, World, floats_batch, labels, noisy_scrape, secs};
+
+#[tokio::test]
+async fn samples_too_far_ahead_or_behind_and_series_beyond_the_limit_are_refused_and_the_rest_is_kept() {
+    let mut world = World::new();
+    world.limits.out_of_order_window = secs(3600);
+    world.limits.max_series = 2;
+    let node = world.open().await;
+    let now = START + HOUR;
+    let mut truth = Truth::new();
+    node.accept(&mut truth, &[(labels("a", 1), now, 1.0)]).await;
+    let mixed = [
+        (labels("b", 1), now, 1.0),
+        (labels("a", 1), now - HOUR - 1, 1.0),
+        (labels("a", 1), now + 10 * MINUTE + 1, 1.0),
+        (labels("c", 1), now, 1.0),
+    ];
+    let pushed = node.push(&floats_batch(&mixed)).await.unwrap();
+    assert_eq!(pushed.n_samples, 1);
+    let mut reasons: Vec<RefusalReason> = pushed.refused.iter().map(|refusal| refusal.reason).collect();
+    reasons.sort_by_key(|reason| reason.as_str());
+    assert_eq!(reasons, [RefusalReason::SeriesLimit, RefusalReason::TooFarInFuture, RefusalReason::TooOld]);
+    crate::world::note(&mut truth, &mixed[..1]);
+    node.check(&truth, "after the push").await;
+    assert_eq!(node.metric("ingester_refused_samples_total"), 3.0);
+}
+
+#[tokio::test]
+async fn when_memory_is_short_pushes_are_refused_by_name_and_windows_are_cut_early() {
+    let mut world = World::new();
+    world.memory = MemoryPart::new("the head", 1 << 19);
+    let mut node = world.open().await;
+    let mut truth = Truth::new();
+    let mut timestamp = START;
+    let refused = loop {
+        timestamp += 1000;
+        let floats = noisy_scrape(4, 25, timestamp);
+        match node.push(&floats_batch(&floats)).await {
+            Ok(pushed) => {
+                assert_eq!(pushed.refused, []);
+                crate::world::note(&mut truth, &floats);
+            }
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(refused, PushError::Unavailable { .. }));
+    assert!(refused.to_string().contains("memory_limit"), "{refused}");
+    node.flusher.tick().await;
+    assert!(node.n_stored().await > 0, "a window was cut long before its end");
+    node.accept(&mut truth, &noisy_scrape(4, 25, timestamp)).await;
+    node.check(&truth, "after the early cut").await;
+    node = world.kill(node).await;
+    node.check(&truth, "after a kill").await;
+}
+
+#[tokio::test]
+async fn a_log_that_grows_too_long_has_its_oldest_windows_cut() {
+    let mut world = World::new();
+    world.config.wal.max_bytes = 2 << 16;
+    let node = world.open().await;
+    let mut truth = Truth::new();
+    for second in 0..180 {
+        node.accept(&mut truth, &noisy_scrape(4, 25, START + second * 1000)).await;
+    }
+    assert!(node.metric("ingester_wal_segments") == 0.0);
+    node.flusher.tick().await;
+    assert!(node.n_stored().await > 0);
+    assert!(node.metric("ingester_wal_size_bytes") < 3.0 * 65536.0);
+    world.time.advance(Duration::from_secs(1));
+    node.check(&truth, "after the cut").await;
+}
