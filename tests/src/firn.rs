@@ -239,8 +239,9 @@ fn died(mut child: Child) -> Started {
     Started::Died { signal, output: child.output() }
 }
 
+/// What follows `address=` in a line of logfmt, or `"address":"` in one of JSON.
 fn address(log: &str) -> Option<String> {
-    let (_, rest) = log.split_once(" address=")?;
-    let (address, _) = rest.split_once(' ')?;
-    Some(address.to_string())
+    let (_, rest) = log.split_once(" address=").or_else(|| log.split_once("\"address\":\""))?;
+    let end = rest.find([' ', '"'])?;
+    Some(rest[..end].to_string())
 }

@@ -5,4 +5,5 @@ mod bad_input;
 mod kill;
 mod readers;
 mod senders;
+mod surface;
 mod tidy;

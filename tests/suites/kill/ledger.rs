@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     acknowledged: BTreeSet<u64>,
     /// Sent, and the answer never came: it may be there, whole or in part.
     in_doubt: BTreeSet<u64>,
+    /// Samples of pushes that were sent again.
+    n_sent_again: usize,
 }
 
 /// What was found.
@@ -124,13 +126,16 @@ impl Stream {
 
 impl Ledger {
     pub(super) fn new(stream: Stream) -> Ledger {
-        Ledger { stream, next: 0, acknowledged: BTreeSet::new(), in_doubt: BTreeSet::new() }
+        Ledger { stream, next: 0, acknowledged: BTreeSet::new(), in_doubt: BTreeSet::new(), n_sent_again: 0 }
     }
 
     /// Pushes what was in doubt, as a sender does, or else the next. `Ok(false)` when nobody answered; an error is an
     /// answer that no sender should get.
     pub(super) fn push(&mut self, url: &str) -> Result<bool, String> {
         let n = self.in_doubt.first().copied().unwrap_or(self.next);
+        if n < self.next {
+            self.n_sent_again += self.stream.samples(n).len();
+        }
         self.next = self.next.max(n + 1);
         self.in_doubt.insert(n);
         match self.stream.send(url, n) {
@@ -154,6 +159,10 @@ impl Ledger {
 
     pub(super) fn is_settled(&self) -> bool {
         self.in_doubt.is_empty()
+    }
+
+    pub(super) fn n_sent_again(&self) -> usize {
+        self.n_sent_again
     }
 
     pub(super) fn n_acknowledged(&self) -> usize {

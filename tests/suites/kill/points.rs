@@ -11,6 +11,7 @@ use std::time::Duration;
 use system_tests::{Firn, FirnOptions, Started, flush, now_ms};
 
 use super::ledger::{Count, Ledger, Stream};
+use super::table::Expected;
 use super::{FIRN, options, table};
 
 const PHASES: [&str; 7] = ["push", "append", "cut", "upload", "commit", "drop", "replay"];
@@ -55,8 +56,10 @@ fn nothing_acknowledged_is_lost_at_any_named_fault_point() {
     let failures: Vec<String> =
         outcomes.iter().filter_map(|(name, o)| Some(format!("{name}: {}", o.as_ref().err()?))).collect();
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), names.len(), failures.join("\n"));
-    let tables: Vec<(PathBuf, u64)> =
-        outcomes.into_values().flatten().map(|o| (o.data, o.in_table)).collect();
+    let outcomes = outcomes.into_values().flatten();
+    let tables: Vec<Expected> = outcomes
+        .map(|Outcome { data, in_table, .. }| Expected { data, samples: in_table, distinct: in_table })
+        .collect();
     if table::read_by_deltalake(&tables).is_some() {
         println!("deltalake reads {} tables: as many samples as were stored, none twice", tables.len());
     }

@@ -38,19 +38,29 @@ pub(super) fn samples(data: &Path) -> Result<u64, String> {
     Ok(sum)
 }
 
-/// Lets Python's deltalake read the tables: each holds as many samples as expected, and none twice. `None` where it
-/// is not installed.
-pub(super) fn read_by_deltalake(expected: &[(PathBuf, u64)]) -> Option<()> {
+/// What is expected of the table below a folder.
+#[derive(Debug, Clone)]
+pub(super) struct Expected {
+    pub(super) data: PathBuf,
+    /// Samples in its files.
+    pub(super) samples: u64,
+    /// Different ones.
+    pub(super) distinct: u64,
+}
+
+/// Lets Python's deltalake read the tables. `None` where it is not installed.
+pub(super) fn read_by_deltalake(expected: &[Expected]) -> Option<()> {
     let python = part("duckdb2/bin/python")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("readers/count_samples.py");
-    let tables = expected.iter().map(|(data, _)| folder(data));
+    let tables = expected.iter().map(|table| folder(&table.data));
     let output = Command::new(python).arg(script).args(tables).output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     let lines: Vec<&str> = stdout.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{stdout}");
-    for (line, (data, n)) in lines.iter().zip(expected) {
-        assert_eq!(*line, format!("{n} {n}"), "samples and distinct samples in {}", data.display());
+    for (line, Expected { data, samples, distinct }) in lines.iter().zip(expected) {
+        let found = format!("{samples} {distinct}");
+        assert_eq!(*line, found, "samples and different samples in {}", data.display());
     }
     Some(())
 }

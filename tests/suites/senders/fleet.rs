@@ -123,8 +123,15 @@ impl Fleet {
             println!("{}: {sent} samples sent, none failed or dropped", server.url);
             assert!(sent > 10_000.0);
         }
-        let exemplars = self.whole.metric("firn_distributor_exemplars_total").unwrap();
-        println!("exemplars received: {exemplars:?}");
+        let received = |kind: &str| {
+            let metrics = get(&format!("{}/metrics", self.whole.url()), &[]).unwrap().body;
+            sum(&metrics, &format!("firn_distributor_received_total{{kind=\"{kind}\"}}"))
+        };
+        let [floats, histograms, metadata] = ["float", "histogram", "metadata"].map(received);
+        println!(
+            "received: {floats} floats, {histograms} native histograms, {metadata} descriptions of metrics"
+        );
+        assert!(floats > 10_000.0 && histograms > 100.0 && metadata > 100.0);
         for (tenant, server) in &mut self.vmagents {
             let metrics = get(&format!("{}/metrics", server.url), &[]).unwrap().body;
             let dropped = sum(&metrics, "vmagent_remotewrite_packets_dropped_total");
@@ -149,9 +156,9 @@ impl Fleet {
 }
 
 fn sum(metrics: &str, name: &str) -> f64 {
-    let lines = metrics.lines().filter(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
-    });
+    let lines = metrics
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 

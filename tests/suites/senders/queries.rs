@@ -2,7 +2,7 @@
 pub(super) const RANGE_STEP: &str = "5s";
 
 /// What dashboards for node_exporter, Prometheus and Firn ask.
-pub(super) const QUERIES: [&str; 46] = [
+pub(super) const QUERIES: [&str; 47] = [
     // node_exporter
     "sum by (mode) (rate(node_cpu_seconds_total{job=\"node\"}[20s]))",
     "1 - avg(rate(node_cpu_seconds_total{mode=\"idle\"}[20s]))",
@@ -10,8 +10,9 @@ pub(super) const QUERIES: [&str; 46] = [
     "node_load1{job=\"node\"} / on (instance) group_left () count by (instance) (node_cpu_seconds_total{mode=\"idle\"})",
     "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
     "node_memory_MemTotal_bytes - node_memory_MemFree_bytes - node_memory_Buffers_bytes - node_memory_Cached_bytes",
-    "topk(5, node_filesystem_size_bytes)",
-    "bottomk(3, node_filesystem_avail_bytes / node_filesystem_size_bytes)",
+    // Of equal values, Prometheus takes any: no ties at the edge of topk and bottomk.
+    "topk(3, node_cpu_seconds_total{cpu=\"0\"})",
+    "node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.999",
     "count by (fstype) (node_filesystem_size_bytes{mountpoint=~\"/.*\"})",
     "max by (device) (rate(node_network_receive_bytes_total{device!~\"veth.*\"}[20s]))",
     "sum without (device) (increase(node_disk_written_bytes_total[30s]))",
@@ -35,12 +36,13 @@ pub(super) const QUERIES: [&str; 46] = [
     "histogram_sum(increase(prometheus_http_request_duration_seconds[30s]))",
     "histogram_fraction(0, 0.1, sum(rate(prometheus_http_request_duration_seconds[30s])))",
     "prometheus_http_request_duration_seconds",
-    "sum by (handler) (rate(prometheus_http_response_size_bytes[20s]))",
+    "sum by (handler) (rate(prometheus_http_response_size_bytes_sum[20s]))",
     "prometheus_target_interval_length_seconds{quantile=\"0.9\"}",
     "rate(prometheus_tsdb_head_samples_appended_total[20s])",
     "prometheus_tsdb_head_series",
     "rate(prometheus_remote_storage_samples_total[20s] offset 10s)",
-    "sort_desc(topk(3, scrape_samples_scraped))",
+    "sort_desc(scrape_samples_scraped)",
+    "bottomk(2, scrape_duration_seconds)",
     "max_over_time(rate(prometheus_tsdb_head_samples_appended_total[10s])[20s:2s])",
     "sum(process_resident_memory_bytes) by (job)",
     "count_values(\"version\", go_gc_duration_seconds_count)",
