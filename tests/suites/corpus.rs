@@ -59,7 +59,8 @@ struct Store {
 
 impl Store {
     fn new(placement: Placement) -> Store {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (clock, _) = Clock::manual(NOW_MS);
         let (ingester, querier) = runtime.block_on(open(dir.path(), clock));
@@ -165,7 +166,8 @@ fn request(query: &str, start_ms: i64, end_ms: i64, step_ms: Option<i64>) -> Que
 /// The samples of `series` for whose place among n samples `of` says so.
 fn batch(tenant: &TenantId, series: &[LoadedSeries], of: impl Fn(usize, usize) -> bool) -> Batch {
     let mut batch = Batch::default();
-    let mut shards: Vec<ShardBatch> = (0..SHARDS).map(|shard| ShardBatch { shard, ..Default::default() }).collect();
+    let mut shards: Vec<ShardBatch> =
+        (0..SHARDS).map(|shard| ShardBatch { shard, ..Default::default() }).collect();
     for one in series {
         let run = one.labels.run();
         let shard = &mut shards[shard_of(tenant, run, Shards { count: SHARDS, spread: 1 }) as usize];

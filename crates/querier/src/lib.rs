@@ -8,6 +8,7 @@
 //! - a query holds no more series, samples, bytes and time than its tenant may, and says which limit it hit.
 
 mod config;
+mod hints;
 mod metrics;
 mod query;
 mod source;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use limits::{Limits, LimitsHandle};
-use model::{Labels, SeriesData, TenantId};
+use model::{Labels, SeriesData, TenantId, TimeRange};
 use prometheus_client::registry::Registry;
+use promql::ast::ValueType;
 use promql::{EvalError, EvalOptions, Evaluated, Plan};
 use runtime::{Clock, MemoryPart};
 use wire::{
@@ -13,10 +14,10 @@ use wire::{
     SelectRequest, SelectStats,
 };
 
-use crate::Config;
 use crate::metrics::Metrics;
 use crate::source::Source;
 use crate::turns::Turns;
+use crate::{Config, hints};
 
 /// Long enough for any query and short enough to add to an [`Instant`].
 const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -117,7 +118,7 @@ impl Inner {
         let options = self.options(request, &limits, deadline, &canceled);
         let plan = Plan::new(&request.query, &options).map_err(|e| QueryError::Invalid(e.to_string()))?;
         let budget = self.budget(&limits, Some(deadline));
-        let selecting = self.select(tenant, &plan, &budget);
+        let selecting = self.select(tenant, &plan, options.lookback_ms, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
             return Err(QueryError::Timeout("query execution"));
         };
@@ -138,6 +139,7 @@ impl Inner {
         &self,
         tenant: &TenantId,
         plan: &Plan,
+        lookback_ms: i64,
         budget: &Arc<SelectBudget>,
     ) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
         let mut data = Vec::new();
@@ -149,10 +151,16 @@ impl Inner {
                 budget: Arc::clone(budget),
                 min_table_version: None,
             };
-            let (series, cost) = self.source.select(tenant, request).await?;
-            stats.n_samples += cost.n_samples;
-            stats.n_requests += cost.n_requests;
-            stats.n_bytes += cost.n_bytes;
+            let (mut series, cost) = self.source.select(tenant, request.clone()).await?;
+            stats.add(cost);
+            let shows_hints = plan.expr().value_type() == ValueType::Matrix;
+            if shows_hints && series.iter().any(|one| !one.histograms.is_empty()) {
+                let start = spec.range.start;
+                let range = TimeRange::new(start.saturating_sub(lookback_ms), start.saturating_sub(1));
+                let (before, cost) = self.source.select(tenant, SelectRequest { range, ..request }).await?;
+                stats.add(cost);
+                hints::of_first(&mut series, &before);
+            }
             data.push(series);
         }
         Ok((data, stats))

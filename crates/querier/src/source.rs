@@ -21,11 +21,8 @@ impl Source {
         let recent = self.recent.select(tenant, &request).await?;
         request.min_table_version = recent.table_version;
         let stored = self.stored.select(tenant, &request).await?;
-        let stats = SelectStats {
-            n_samples: recent.stats.n_samples + stored.stats.n_samples,
-            n_requests: recent.stats.n_requests + stored.stats.n_requests,
-            n_bytes: recent.stats.n_bytes + stored.stats.n_bytes,
-        };
+        let mut stats = recent.stats;
+        stats.add(stored.stats);
         Ok((merge(stored.series, recent.series), stats))
     }
 

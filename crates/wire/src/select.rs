@@ -83,6 +83,15 @@ pub struct SelectStats {
     pub n_bytes: u64,
 }
 
+impl SelectStats {
+    /// Adds what another select cost.
+    pub fn add(&mut self, other: SelectStats) {
+        self.n_samples += other.n_samples;
+        self.n_requests += other.n_requests;
+        self.n_bytes += other.n_bytes;
+    }
+}
+
 /// The limits of one query, shared by all of its selects, each naming itself when it is hit.
 #[derive(Debug)]
 pub struct SelectBudget {
