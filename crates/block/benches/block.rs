@@ -57,8 +57,14 @@ fn write(fleet: &[BlockSeries], options: &WriteOptions) -> WrittenBlock {
 
 /// Every sample of the file; returns how many.
 fn read(bytes: bytes::Bytes) -> usize {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
-    let batches: Vec<_> = reader.expect("our own file").map(|batch| batch.expect("our own file")).collect();
+    let groups = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).expect("our own file");
+    let groups = groups.metadata().num_row_groups();
+    let read_group = |group| {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).expect("our own file");
+        builder.with_row_groups(vec![group]).with_batch_size(8192).build().expect("our own file")
+    };
+    let batches: Vec<_> =
+        (0..groups).flat_map(read_group).map(|batch| batch.expect("our own file")).collect();
     let mut clips = Vec::new();
     let kind = |batch: &arrow_array::RecordBatch| {
         use arrow_array::cast::AsArray as _;

@@ -18,8 +18,7 @@ struct Name {
 
 impl LabelPairs {
     pub(crate) fn add(&mut self, labels: &Labels) {
-        let mut position = 0;
-        for (name, value) in labels.iter() {
+        for (position, (name, value)) in labels.iter().enumerate() {
             let pair = match self.previous.get(position) {
                 Some(&(n, v)) if self.names[n].name == name && &*self.names[n].values[v].0 == value => (n, v),
                 _ => self.find(name, value),
@@ -30,7 +29,6 @@ impl LabelPairs {
             } else {
                 self.previous.push(pair);
             }
-            position += 1;
         }
     }
 

@@ -8,12 +8,15 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Default)]
 pub(crate) struct Timelines {
     /// By address, for series that arrive with the same `Arc`; the clone keeps the address from being reused.
-    by_address: HashMap<(u32, usize), (Arc<[i64]>, u32)>,
+    by_address: HashMap<Address, (Arc<[i64]>, u32)>,
     by_content: HashMap<u128, u32>,
     /// Lists met once, in a series that nobody seemed to share it with.
     seen: HashSet<u128>,
     rows: Vec<Arc<[i64]>>,
 }
+
+/// A shard, and where a list of it lies in memory.
+type Address = (u32, usize);
 
 impl Timelines {
     /// The number of the timeline for a series of `shard` with these timestamps, or `None` when the series should

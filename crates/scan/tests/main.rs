@@ -1,5 +1,7 @@
 //! The whole way of a sample through a file: written, committed, selected.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod labels;
 mod limits;
 mod pruning;
