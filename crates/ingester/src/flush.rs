@@ -63,6 +63,7 @@ impl Flusher {
             let flushed = inner.flush_windows(&tenant, &windows).await;
             inner.note_outcome(&tenant, flushed.err());
         }
+        inner.forget_idle();
         inner.release_log().await;
         inner.observe();
     }
@@ -351,6 +352,25 @@ impl Inner {
         }
         self.report_memory();
         fault::point("drop.after");
+    }
+
+    /// Forgets series without samples here, beside what each cut forgets: those of tenants that fell silent, and when
+    /// memory is short all of them. Otherwise a memory full of series would stay full, since a tenant whose pushes are
+    /// refused has no newer samples by which its series could count as idle.
+    fn forget_idle(&self) {
+        let is_short = self.bytes_over() > 0;
+        let wait_ms = self.window_ms() + self.waits.grace_ms;
+        let silent_since_ms = self.clock.now_ms().saturating_sub(wait_ms);
+        for tenant in self.tenants.all() {
+            for shard in tenant.shards() {
+                let mut state = shard.state.lock();
+                if state.head.n_series() > 0 && (is_short || state.is_silent(silent_since_ms)) {
+                    state.head.forget_idle(i64::MAX);
+                    tenants::account(&tenant, &mut state, &self.head_bytes);
+                }
+            }
+        }
+        self.report_memory();
     }
 
     fn note_outcome(&self, tenant: &Tenant, error: Option<FlushError>) {

@@ -70,6 +70,8 @@ pub(crate) struct ShardState {
     pub(crate) last_lsn: Lsn,
     /// The oldest record that defines a series of the head.
     pub(crate) definitions_from: Option<Lsn>,
+    /// When samples last came, by the clock.
+    touched_ms: i64,
     /// Memory as it was last accounted for.
     bytes: usize,
     /// Series as they were last accounted for.
@@ -215,6 +217,7 @@ impl ShardState {
             next_sequence: 1,
             last_lsn: 0,
             definitions_from: None,
+            touched_ms: i64::MIN,
             bytes: 0,
             n_series: 0,
         }
@@ -230,6 +233,7 @@ impl ShardState {
         waits: &Waits,
     ) {
         self.last_lsn = lsn;
+        self.touched_ms = now_ms;
         let mut known: Option<Window> = None;
         for timestamp in timestamps {
             if known.is_some_and(|window| window.start <= timestamp && timestamp < window.end()) {
@@ -240,6 +244,11 @@ impl ShardState {
             self.open.entry(window.start).or_insert_with(|| Logged { first_lsn: lsn, late: late() });
             known = Some(window);
         }
+    }
+
+    /// Whether nothing came since `since_ms`.
+    pub(crate) fn is_silent(&self, since_ms: i64) -> bool {
+        self.touched_ms < since_ms
     }
 
     pub(crate) fn note_definition(&mut self, lsn: Lsn) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use runtime::MemoryPart;
 use wire::{PushError, RefusalReason};
 
-use crate::world::{HOUR, MINUTE, START, Truth, World, floats_batch, labels, noisy_scrape, secs};
+use crate::world::{HOUR, MINUTE, START, Truth, World, floats_batch, labels, noisy_scrape, scrape, secs};
 
 #[tokio::test]
 async fn samples_too_far_ahead_or_behind_and_series_beyond_the_limit_are_refused_and_the_rest_is_kept() {
@@ -75,4 +75,37 @@ async fn a_log_that_grows_too_long_has_its_oldest_windows_cut() {
     assert!(node.metric("ingester_wal_size_bytes") < 3.0 * 65536.0);
     world.time.advance(Duration::from_secs(1));
     node.check(&truth, "after the cut").await;
+}
+
+#[tokio::test]
+async fn a_memory_full_of_series_is_freed_and_takes_others() {
+    let mut world = World::new();
+    world.memory = MemoryPart::new("the head", 1 << 20);
+    let node = world.open().await;
+    let mut truth = Truth::new();
+    let mut n_refused = 0;
+    for target in 0..400 {
+        let floats: Vec<_> = (0..20).map(|i| (labels(&format!("m{i}"), target), START, 1.0)).collect();
+        while node.push(&floats_batch(&floats)).await.is_err() {
+            n_refused += 1;
+            assert!(n_refused < 400, "memory stays full");
+            node.flusher.tick().await;
+        }
+        crate::world::note(&mut truth, &floats);
+    }
+    assert!(n_refused > 0);
+    node.check(&truth, "at the end").await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_fell_silent_leaves_memory() {
+    let world = World::new();
+    let node = world.open().await;
+    let mut truth = Truth::new();
+    node.accept(&mut truth, &scrape(4, 25, START)).await;
+    world.time.advance(Duration::from_secs(3 * 3600));
+    node.flusher.tick().await;
+    node.flusher.tick().await;
+    assert_eq!(node.metric("ingester_series"), 0.0);
+    node.check(&truth, "at the end").await;
 }

@@ -7,4 +7,5 @@ mod faults;
 mod history;
 mod limits;
 mod log;
+mod points;
 mod world;
