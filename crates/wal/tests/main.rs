@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wal::{DiskFiles, Envelope, FileLayer, Lsn, MemoryFiles, ReplayStats, Sync, Wal, WalConfig, WalError};
+use runtime::{Service, Shutdown};
+use wal::{
+    DiskFiles, Envelope, FileLayer, Lsn, MemoryFiles, ReplayStats, Sync, Wal, WalConfig, WalError, WalSyncer,
+};
 
 const FIRST: &str = "wal/00000000000000000001.wal";
 const SEGMENT_HEADER: usize = 20;
@@ -318,4 +321,18 @@ async fn the_disk_keeps_what_memory_keeps() {
     assert_eq!(records.last().unwrap(), &(20, "r19".to_string()));
     assert_eq!(stats.n_lost, 0);
     assert_eq!(wal.next_lsn(), 21);
+}
+
+#[tokio::test]
+async fn the_syncer_syncs_for_the_last_time_when_it_is_told_to_stop() {
+    for sync in [Sync::Never, Sync::Interval(std::time::Duration::from_secs(3600))] {
+        let files = MemoryFiles::new();
+        let (wal, ..) = open_with(config(sync), Arc::new(files.clone()));
+        append(&wal, "one");
+        let (told, shutdown) = Shutdown::new();
+        told.tell();
+        WalSyncer::new(wal).run(shutdown).await.unwrap();
+        let (_, records, _) = open(&files.crash());
+        assert_eq!(texts(&records), ["one"]);
+    }
 }
