@@ -96,7 +96,7 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
     // The port opens first and closes last; while the log is replayed and while services stop, the gate answers.
     supervisor.start(bound.serve(server::ops_routes(ops)));
 
-    let memory = MemoryBudget::new(limit);
+    let memory = MemoryBudget::of_process(limit, runtime::resident_bytes());
     let mut node = Node { config, clock, registry, memory, supervisor, http };
     let routes = wiring::all_in_one(&mut node).await?;
     gate.open(routes);

@@ -6,6 +6,9 @@ use wire::QueryError;
 
 use crate::json;
 
+/// The most bytes of a message; Prometheus's senders read no more of an answer either.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// An error as Prometheus's API spells it.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -55,9 +58,14 @@ impl From<QueryError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json::error(self.error_type, &self.message);
+        let body = json::error(self.error_type, shortened(&self.message));
         (self.status, json::CONTENT_TYPE, body).into_response()
     }
+}
+
+/// An error may quote the query, and a query may be a megabyte long; what is wrong stands at the front.
+fn shortened(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
 fn canceled() -> StatusCode {

@@ -24,6 +24,7 @@ impl Query for Scripted {
     async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         self.asked.lock().unwrap().push((tenant.to_string(), request.clone()));
         match request.query.as_str() {
+            "long" => return Err(QueryError::Invalid(format!("1:1: parse error: {}", "ä".repeat(100_000)))),
             "nonsense" => return Err(QueryError::Invalid("1:1: parse error: nonsense".to_string())),
             "limit" => {
                 let limit = SelectError::LimitExceeded { name: "max_series_per_query", limit: 1, used: 2 };
@@ -88,7 +89,7 @@ impl Api {
     async fn send(&self, request: Request<Body>) -> (u16, String) {
         let querier = Arc::clone(&self.querier) as Arc<dyn Query>;
         let (clock, _) = Clock::manual(1_000_000);
-        let deps = Deps { querier, limits: LimitsHandle::default(), multitenancy: self.multitenancy, clock };
+        let deps = Deps { querier, multitenancy: self.multitenancy, clock };
         let response = routes(deps).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -176,6 +177,13 @@ async fn an_error_says_who_has_to_act() {
         assert_eq!(status, expected, "{body}");
         assert!(body.contains(&format!(r#""errorType":"{error_type}""#)) && body.contains(message), "{body}");
     }
+}
+
+#[tokio::test]
+async fn an_error_does_not_echo_a_megabyte() {
+    let (status, body) = Api::new().get("/api/v1/query?query=long").await;
+    assert_eq!(status, 400);
+    assert!(body.contains("1:1: parse error: ää") && body.len() < 1200, "{} bytes", body.len());
 }
 
 #[tokio::test]

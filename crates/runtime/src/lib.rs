@@ -16,7 +16,7 @@ mod shutdown;
 mod tasks;
 
 pub use clock::{Clock, ManualClock};
-pub use memory::{MemoryBudget, MemoryPart, OverBudget, Reservation, container_limit};
+pub use memory::{MemoryBudget, MemoryPart, OverBudget, Reservation, container_limit, resident_bytes};
 pub use random::random_u64;
 pub use service::{Service, Stopped, Supervisor};
 pub use shutdown::{Shutdown, ShutdownHandle};

@@ -53,6 +53,12 @@ impl MemoryBudget {
         MemoryBudget { limit }
     }
 
+    /// What is left of `limit` bytes for a process that has `taken` some before it holds any data: its code, its
+    /// libraries, its threads. 0 is no limit. However little is left, a tenth of the limit is to be worked with.
+    pub fn of_process(limit: u64, taken: u64) -> MemoryBudget {
+        MemoryBudget::new(limit.saturating_sub(taken).max(limit / 10))
+    }
+
     /// A budget without limit.
     pub fn unlimited() -> MemoryBudget {
         MemoryBudget::new(0)
@@ -83,6 +89,11 @@ impl MemoryPart {
     /// The share in bytes, 0 for none.
     pub fn limit(&self) -> u64 {
         self.inner.limit
+    }
+
+    /// `bytes`, or the share where that is less.
+    pub fn at_most(&self, bytes: u64) -> u64 {
+        if self.inner.limit == 0 { bytes } else { bytes.min(self.inner.limit) }
     }
 
     /// Bytes in use.
@@ -140,6 +151,13 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         self.part.sub(self.bytes);
     }
+}
+
+/// The memory that this process holds now (Linux, `/proc/self/statm`, second field, in pages of 4 KiB).
+pub fn resident_bytes() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    pages * 4096
 }
 
 /// The memory that the container may use, if it is limited (cgroup v2 `memory.max`, or v1).
