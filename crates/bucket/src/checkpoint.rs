@@ -1,6 +1,7 @@
 //! Checkpoints of a log: V1, one Parquet file with a row per action that still counts.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
@@ -17,6 +18,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use serde_json::{Value, json};
 
 use crate::BucketError;
 use crate::action::{Add, Format, Line, MetaData, Protocol, Remove, TxnAction};
@@ -25,8 +27,14 @@ use crate::snapshot::Snapshot;
 /// How long a tombstone stays in checkpoints: as `delta.deletedFileRetentionDuration` says.
 const TOMBSTONE_MS: i64 = 86_400_000;
 
-/// The checkpoint of a snapshot and its number of rows.
-pub(crate) fn encode(snapshot: &Snapshot, now_ms: i64) -> Result<(Vec<u8>, usize), ParquetError> {
+/// A checkpoint file and what `_last_checkpoint` says about it.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pointer: Value,
+}
+
+/// The checkpoint of a snapshot.
+pub(crate) fn encode(snapshot: &Snapshot, now_ms: i64) -> Result<Encoded, ParquetError> {
     let lines = lines(snapshot, now_ms);
     let batch = batch(&lines)?;
     let properties = WriterProperties::builder()
@@ -36,11 +44,46 @@ pub(crate) fn encode(snapshot: &Snapshot, now_ms: i64) -> Result<(Vec<u8>, usize
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
     writer.write(&batch)?;
-    Ok((writer.into_inner()?, lines.len()))
+    let bytes = writer.into_inner()?;
+    // With the schema at hand Spark need not open the file to learn it.
+    let pointer = json!({
+        "version": snapshot.version(),
+        "size": lines.len(),
+        "sizeInBytes": bytes.len(),
+        "numOfAddFiles": snapshot.n_files(),
+        "checkpointSchema": delta_struct(batch.schema().fields()),
+    });
+    Ok(Encoded { bytes, pointer })
 }
 
-/// The actions of a checkpoint, ours or another writer's.
+fn delta_struct(fields: &Fields) -> Value {
+    let field = |field: &Arc<Field>| json!({"name": field.name(), "type": delta_type(field.data_type()), "nullable": true, "metadata": {}});
+    json!({"type": "struct", "fields": fields.iter().map(field).collect::<Vec<_>>()})
+}
+
+fn delta_type(of: &DataType) -> Value {
+    match of {
+        DataType::Struct(fields) => delta_struct(fields),
+        DataType::Int32 => json!("integer"),
+        DataType::Int64 => json!("long"),
+        DataType::Boolean => json!("boolean"),
+        DataType::List(_) => json!({"type": "array", "elementType": "string", "containsNull": true}),
+        DataType::Map(..) => {
+            json!({"type": "map", "keyType": "string", "valueType": "string", "valueContainsNull": true})
+        }
+        // The columns below have no other type.
+        _ => json!("string"),
+    }
+}
+
+/// The actions of a checkpoint, ours or another writer's. The Parquet decoder trusts what it finds in a file and may
+/// panic where that is wrong: the file's fault, and an error like any other.
 pub(crate) fn decode(path: &str, bytes: Bytes) -> Result<Vec<Line>, BucketError> {
+    catch_unwind(AssertUnwindSafe(|| read_lines(path, bytes)))
+        .unwrap_or_else(|_| Err(BucketError::corrupt(path, "the file makes the decoder panic")))
+}
+
+fn read_lines(path: &str, bytes: Bytes) -> Result<Vec<Line>, BucketError> {
     let corrupt = |e: ParquetError| BucketError::corrupt(path, e);
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(corrupt)?;
@@ -325,8 +368,8 @@ impl<'a> Cell<'a> {
     }
 
     /// Something that we only look at to refuse it.
-    fn marks(&self, name: &str) -> Option<serde_json::Value> {
-        self.array(name).map(|_| serde_json::Value::Bool(true))
+    fn marks(&self, name: &str) -> Option<Value> {
+        self.array(name).map(|_| Value::Bool(true))
     }
 
     fn strings(&self, name: &str) -> Option<Vec<String>> {

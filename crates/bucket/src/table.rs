@@ -191,15 +191,14 @@ impl LogTable {
         let now_ms = self.shared.clock.now_ms();
         let source = Arc::clone(snapshot);
         let encoded = runtime::blocking(move || checkpoint::encode(&source, now_ms)).await;
-        let (bytes, n_rows) = match encoded {
+        let encoded = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(e)) => return Err(BucketError::corrupt(path, e)),
             Err(e) => return Err(BucketError::corrupt(path, e)),
         };
-        self.shared.put(&path, bytes).await?;
+        self.shared.put(&path, encoded.bytes).await?;
         fault::point("commit.checkpoint");
-        let pointer = json!({ "version": version, "size": n_rows }).to_string();
-        self.shared.put(&self.pointer_path(), pointer.into_bytes()).await
+        self.shared.put(&self.pointer_path(), encoded.pointer.to_string().into_bytes()).await
     }
 
     fn confirmed_lately(&self) -> Option<Option<Arc<Snapshot>>> {

@@ -235,8 +235,16 @@ async fn a_table_loads_alike_from_its_checkpoint_and_from_its_commits() {
     let from_checkpoint = reload(&store).await;
     assert_eq!(from_checkpoint.version(), 20);
     assert_same(&from_checkpoint, &held);
-    // Without the pointer the checkpoint is found by listing; without older commits it is all there is.
     let log = Path::from("anonymous/metrics/_delta_log");
+    let pointer =
+        store.inner.get(&log.clone().join("_last_checkpoint")).await.unwrap().bytes().await.unwrap();
+    let pointer: serde_json::Value = serde_json::from_slice(&pointer).unwrap();
+    assert_eq!(pointer["version"], 16);
+    // Spark with Delta reads the schema from here; it fails on some pairs of their versions without it.
+    let actions =
+        pointer["checkpointSchema"]["fields"].as_array().unwrap().iter().map(|field| &field["name"]);
+    assert_eq!(actions.collect::<Vec<_>>(), ["txn", "add", "remove", "metaData", "protocol"]);
+    // Without the pointer the checkpoint is found by listing; without older commits it is all there is.
     store.inner.delete(&log.clone().join("_last_checkpoint")).await.unwrap();
     for version in 0..16 {
         store.inner.delete(&log.clone().join(format!("{version:020}.json"))).await.unwrap();
