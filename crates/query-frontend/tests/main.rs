@@ -1,4 +1,5 @@
 //! The HTTP contract, over the real routes and a scripted querier.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
 
