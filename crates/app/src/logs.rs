@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use runtime::Clock;
+use server::{SetLevel, Text};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::EnvFilter;
@@ -40,13 +41,13 @@ pub(crate) fn filter(level: &str) -> Result<EnvFilter, String> {
 
 impl LogLevel {
     /// The directives in force.
-    pub(crate) fn show(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+    pub(crate) fn show(&self) -> Text {
         let handle = self.handle.clone();
         Arc::new(move || handle.with_current(ToString::to_string).unwrap_or_default())
     }
 
     /// Changes the directives.
-    pub(crate) fn set(&self) -> Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync> {
+    pub(crate) fn set(&self) -> SetLevel {
         let handle = self.handle.clone();
         Arc::new(move |level| handle.reload(filter(level)?).map_err(|e| e.to_string()))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use runtime::{Clock, MemoryBudget, Supervisor};
-use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry};
+use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry, Text};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{self, Args};
@@ -112,7 +112,7 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
 }
 
 /// One line per service, for `/services`.
-fn services(gate: Gate) -> Arc<dyn Fn() -> String + Send + Sync> {
+fn services(gate: Gate) -> Text {
     Arc::new(move || {
         let state = gate.closed_because().unwrap_or_else(|| "Running".to_string());
         wiring::SERVICES.iter().map(|name| format!("{name} => {state}\n")).collect()

@@ -40,9 +40,14 @@ impl Push for Ingester {
         let tenant = inner.tenants.get_or_create(tenant);
         let (pushed, newest_lsn) =
             SCRATCH.with_borrow_mut(|scratch| inner.append(&tenant, batch, scratch))?;
-        if let (SyncMode::Always, Some(lsn)) = (inner.config.wal.sync, newest_lsn) {
+        if inner.config.wal.sync == SyncMode::Always && (newest_lsn.is_some() || pushed.n_samples > 0) {
             runtime::fault::point("push.before_sync");
-            inner.wal.sync_through(lsn).await.map_err(|e| inner.unavailable("sync", &e))?;
+            let synced = match newest_lsn {
+                Some(lsn) => inner.wal.sync_through(lsn).await,
+                // Every sample was known already, from a request whose own sync may have failed.
+                None => inner.wal.sync().await,
+            };
+            synced.map_err(|e| inner.unavailable("sync", &e))?;
             runtime::fault::point("push.after_sync");
         }
         inner.metrics.pushed(&pushed);

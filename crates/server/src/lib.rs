@@ -16,5 +16,5 @@ mod tenant;
 pub use gate::Gate;
 pub use listen::{Bound, Config, ListenError, Serve};
 pub use metrics::{HttpMetrics, SharedRegistry};
-pub use ops::{Ops, routes as ops_routes};
+pub use ops::{Ops, SetLevel, Text, routes as ops_routes};
 pub use tenant::{TENANT_HEADER, TenantError, tenant};

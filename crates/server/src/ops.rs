@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use crate::{Gate, SharedRegistry};
 
-type Text = Arc<dyn Fn() -> String + Send + Sync>;
-type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+/// Something to show that changes.
+pub type Text = Arc<dyn Fn() -> String + Send + Sync>;
+/// Changes the level of the logs, or says why not.
+pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What the operator's routes show and do.
 #[derive(Clone)]
