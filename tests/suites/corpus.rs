@@ -101,7 +101,7 @@ async fn open(dir: &std::path::Path, clock: Clock) -> (Ingester, Querier) {
         limits: LimitsHandle::default(),
         clock: clock.clone(),
         memory: MemoryPart::unlimited("head"),
-        registry: &mut registry,
+        metrics: ingester::Metrics::default(),
     };
     let (ingester, _, _) = Ingester::open(ingester::Config::default(), deps).await.unwrap();
     let deps = scan::Deps { bucket, memory: MemoryPart::unlimited("cache"), clock: clock.clone() };

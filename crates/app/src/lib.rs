@@ -7,6 +7,7 @@
 //! - there is one start-up sequence: arguments, configuration, logs, port, wiring, services;
 //! - components meet only in `wiring`.
 
+mod allocator;
 mod args;
 mod bytes;
 mod config;

@@ -8,6 +8,7 @@ use runtime::{Clock, MemoryBudget, Supervisor};
 use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry, Text};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::allocator;
 use crate::args::{self, Args};
 use crate::config::Config;
 use crate::logs::{self, LogLevel};
@@ -61,6 +62,8 @@ fn start(args: &Args, config: Config) -> anyhow::Result<()> {
     if args.verify {
         return Ok(());
     }
+    // Before any thread starts and anything is opened.
+    allocator::keep_lean(config.memory_limit_bytes().map_err(anyhow::Error::msg)?);
     let clock = Clock::system();
     let level = logs::start(&config.server.log_level, &config.server.log_format, clock.clone());
     let level = level.map_err(anyhow::Error::msg)?;

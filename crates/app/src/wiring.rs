@@ -18,7 +18,6 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use querier::Querier;
 use scan::Scan;
-use server::SharedRegistry;
 
 use crate::run::Node;
 
@@ -62,7 +61,6 @@ async fn bucket(node: &Node) -> anyhow::Result<Arc<Bucket>> {
 }
 
 async fn ingester(node: &mut Node, bucket: &Arc<Bucket>, limits: &LimitsHandle) -> anyhow::Result<Ingester> {
-    let mut registry = SharedRegistry::component();
     let deps = ingester::Deps {
         wal_dir: node.config.storage.wal_dir.clone().into(),
         files: Arc::new(wal::DiskFiles),
@@ -71,10 +69,9 @@ async fn ingester(node: &mut Node, bucket: &Arc<Bucket>, limits: &LimitsHandle) 
         limits: limits.clone(),
         clock: node.clock.clone(),
         memory: node.memory.part("the head", HEAD_PERCENT),
-        registry: &mut registry,
+        metrics: node.registry.with(ingester::Metrics::register),
     };
     let (ingester, flusher, syncer) = Ingester::open(node.config.ingester.clone(), deps).await?;
-    node.registry.attach(registry);
     // Stopped in reverse order: first everything is flushed, then the log is synced for the last time.
     node.supervisor.start(syncer);
     node.supervisor.start(flusher);

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box_drop};
 use ingester::record::{self, Definition, Samples};
-use ingester::{Config, Deps, Ingester};
+use ingester::{Config, Deps, Ingester, Metrics};
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{
     Batch, BatchSeries, Labels, Matcher, MatcherOp, ShardBatch, Shards, TenantId, TimeRange, shard_of,
 };
 use object_store::memory::InMemory;
-use prometheus_client::registry::Registry;
 use runtime::{Clock, MemoryPart};
 use tokio::runtime::Runtime;
 use wal::MemoryFiles;
@@ -137,7 +136,7 @@ async fn open() -> Ingester {
         limits: LimitsHandle::fixed(limits),
         clock,
         memory: MemoryPart::unlimited("head"),
-        registry: &mut Registry::default(),
+        metrics: Metrics::default(),
     };
     let (ingester, ..) = Ingester::open(Config::default(), deps).await.expect("memory does not fail");
     ingester

@@ -30,18 +30,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use limits::LimitsHandle;
 use model::{Metadata, TenantId};
-use prometheus_client::registry::Registry;
 use runtime::{Clock, MemoryPart};
 use tokio::sync::Notify;
 use wal::{FileLayer, Wal, WalConfig};
 
 use crate::cut::Waits;
-use crate::metrics::Metrics;
 use crate::tenants::Tenants;
 
 pub use config::{Config, SyncMode, SyncModeError, WalSettings};
 pub use error::{FlushError, OpenError};
 pub use flush::Flusher;
+pub use metrics::Metrics;
 pub use record::RecordError;
 pub use wal::WalSyncer;
 
@@ -95,7 +94,7 @@ pub const FAULT_POINTS: &[&str] = &[
 
 /// What an ingester needs.
 #[derive(Debug)]
-pub struct Deps<'a> {
+pub struct Deps {
     /// Folder of the log.
     pub wal_dir: PathBuf,
     /// Where the log's files are.
@@ -111,7 +110,7 @@ pub struct Deps<'a> {
     /// The head's share of the memory.
     pub memory: MemoryPart,
     /// Our own metrics.
-    pub registry: &'a mut Registry,
+    pub metrics: Metrics,
 }
 
 /// Takes samples and answers for those that are not in a table yet. Clones are the same ingester.
@@ -143,11 +142,10 @@ struct Inner {
 impl Ingester {
     /// Opens the log and replays it. What comes back is ready for pushes and selects; the services must be run for
     /// anything to be synced at its interval and flushed.
-    pub async fn open(config: Config, deps: Deps<'_>) -> Result<(Ingester, Flusher, WalSyncer), OpenError> {
+    pub async fn open(config: Config, deps: Deps) -> Result<(Ingester, Flusher, WalSyncer), OpenError> {
         if let Some(violation) = config.violations().into_iter().next() {
             return Err(OpenError::Config(violation));
         }
-        let metrics = Metrics::register(deps.registry);
         let wal_config = WalConfig {
             dir: deps.wal_dir,
             segment_bytes: config.wal.segment_bytes,
@@ -171,7 +169,7 @@ impl Ingester {
             limits: deps.limits,
             clock: deps.clock,
             memory: deps.memory,
-            metrics,
+            metrics: deps.metrics,
             tenants: Tenants::default(),
             head_bytes: AtomicI64::new(0),
             stopping: AtomicBool::new(false),

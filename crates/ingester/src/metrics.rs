@@ -7,9 +7,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use wire::Pushed;
 
-/// What the ingester counts.
+/// What the ingester counts. Registered before it opens, so that a replay can be watched.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     pub(crate) samples: Counter,
     pub(crate) refused: Family<ReasonLabel, Counter>,
     pub(crate) unavailable: Family<ReasonLabel, Counter>,
@@ -52,7 +52,8 @@ pub(crate) struct ReasonLabel {
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Metrics {
+    /// Registers the metrics.
+    pub fn register(registry: &mut Registry) -> Metrics {
         let m = Metrics::default();
         let r = registry.sub_registry_with_prefix("ingester");
         r.register("samples", "Samples acknowledged", m.samples.clone());

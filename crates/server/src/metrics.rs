@@ -27,21 +27,11 @@ impl SharedRegistry {
         SharedRegistry::default()
     }
 
-    /// A registry for a component; it is shown once it is [`SharedRegistry::attach`]ed.
-    pub fn component() -> Registry {
-        Registry::with_prefix("firn")
-    }
-
-    /// Shows a component's metrics.
-    pub fn attach(&self, registry: Registry) {
-        self.registries.lock().push(registry);
-    }
-
     /// Lets a component register its metrics.
     pub fn with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        let mut registry = SharedRegistry::component();
+        let mut registry = Registry::with_prefix("firn");
         let component = register(&mut registry);
-        self.attach(registry);
+        self.registries.lock().push(registry);
         component
     }
 

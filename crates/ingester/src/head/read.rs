@@ -83,7 +83,7 @@ impl Timeline {
                 values
             }
         };
-        let n_samples = values.iter().filter(|cell| !is_empty_cell(**cell)).count();
+        let n_samples: usize = values.iter().map(|cell| usize::from(!is_empty_cell(*cell))).sum();
         (n_samples > 0).then(|| (FloatColumn { timeline: Arc::clone(&self.times), values }, n_samples))
     }
 }
@@ -116,9 +116,21 @@ impl Collected {
     pub(super) fn add(&mut self, columns: Vec<(FloatColumn, usize)>, starts: Option<&StartLog>) {
         let first = self.floats.len();
         for (column, n_samples) in columns {
-            self.floats.push(column);
-            self.n_samples += n_samples;
+            self.add_column(column, n_samples);
         }
+        self.add_starts(first, starts);
+    }
+
+    /// Takes a column.
+    pub(super) fn add_column(&mut self, column: FloatColumn, n_samples: usize) {
+        // Most series have one.
+        self.floats.reserve_exact(1);
+        self.floats.push(column);
+        self.n_samples += n_samples;
+    }
+
+    /// Takes the start timestamps of the columns from `first` on.
+    pub(super) fn add_starts(&mut self, first: usize, starts: Option<&StartLog>) {
         if let Some(log) = starts {
             self.starts.extend(starts_of(log, &self.floats[first..]));
         }

@@ -1,7 +1,7 @@
 //! Reading the head: series with samples, and labels.
 
 use hashbrown::HashMap;
-use model::{FloatColumn, Labels, Matcher, SeriesData, TimeRange};
+use model::{Labels, Matcher, SeriesData, TimeRange, compare_runs};
 use wire::{SelectBudget, SelectError};
 
 use super::ShardHead;
@@ -27,19 +27,18 @@ impl ShardHead {
         if !self.generations().any(|(_, generation)| generation.overlaps(range)) {
             return Ok(selected);
         }
-        for series_ref in self.resolve(matchers) {
+        for (run, series_ref) in self.in_order(self.resolve(matchers)) {
             let collected = self.collect(series_ref, range, &mut timelines, &mut buffer);
             if collected.n_samples == 0 {
                 continue;
             }
-            let labels = self.labels_of(series_ref)?;
+            let labels = Labels::of_canonical_run(run);
             let cells: usize = collected.floats.iter().map(|column| column.values.len()).sum();
             budget.series.take(1)?;
             budget.samples.take(collected.n_samples as u64)?;
             budget.bytes.take((labels.run().len() + 8 * cells + 256 * collected.histograms.len()) as u64)?;
             selected.push(collected.into_series(labels));
         }
-        selected.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(selected)
     }
 
@@ -51,16 +50,15 @@ impl ShardHead {
         budget: &SelectBudget,
     ) -> Result<Vec<Labels>, SelectError> {
         let mut matching = Vec::new();
-        for series_ref in self.resolve_any(selectors) {
+        for (run, series_ref) in self.in_order(self.resolve_any(selectors)) {
             if !self.has_samples(series_ref, range) {
                 continue;
             }
-            let labels = self.labels_of(series_ref)?;
+            let labels = Labels::of_canonical_run(run);
             budget.series.take(1)?;
             budget.bytes.take(labels.run().len() as u64)?;
             matching.push(labels);
         }
-        matching.sort_unstable();
         Ok(matching)
     }
 
@@ -97,10 +95,15 @@ impl ShardHead {
         }
     }
 
-    fn labels_of(&self, series_ref: u32) -> Result<Labels, SelectError> {
-        let run = self.series.get(series_ref).map(|series| self.series.run(series)).unwrap_or_default();
-        let broken = |e: model::DecodeLabelsError| SelectError::Internal(format!("series {series_ref}: {e}"));
-        Labels::from_run(run).map_err(broken)
+    /// Series with their label runs, in the order of labels: to sort them by these is cheaper than to move whole
+    /// columns.
+    fn in_order(&self, refs: Vec<u32>) -> Vec<(&[u8], u32)> {
+        let series =
+            refs.into_iter().filter_map(|series_ref| Some((series_ref, self.series.get(series_ref)?)));
+        let mut ordered: Vec<(&[u8], u32)> =
+            series.map(|(series_ref, series)| (self.series.run(series), series_ref)).collect();
+        ordered.sort_unstable_by(|(a, _), (b, _)| compare_runs(a, b));
+        ordered
     }
 
     /// Frozen generations, then open ones, each with a number of its own.
@@ -121,14 +124,16 @@ impl ShardHead {
             if !generation.overlaps(range) {
                 continue;
             }
-            let mut columns: Vec<(FloatColumn, usize)> = Vec::with_capacity(1);
+            let first = collected.floats.len();
             self.for_each_place(series_ref, number, generation, |rows_at, slot| {
                 let rows = &generation.rows[rows_at];
                 let timeline =
                     timelines.entry((number, rows_at)).or_insert_with(|| Timeline::new(rows, range));
-                columns.extend(timeline.column(rows, slot, buffer));
+                if let Some((column, n_samples)) = timeline.column(rows, slot, buffer) {
+                    collected.add_column(column, n_samples);
+                }
             });
-            collected.add(columns, generation.starts.get(&series_ref));
+            collected.add_starts(first, generation.starts.get(&series_ref));
             if let Some(log) = generation.histograms.get(&series_ref) {
                 collected.add_histograms(log.points(range));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::limits::{Limits, LimitsHandle, PromDuration};
 use bucket::{Bucket, Table};
-use ingester::{Config, Deps, Flusher, Ingester, SyncMode};
+use ingester::{Config, Deps, Flusher, Ingester, Metrics, SyncMode};
 use model::{
     Batch, BatchSeries, BucketSpan, Counts, Histogram, HistogramSample, Labels, Matcher, MatcherOp,
     ResetHint, SeriesData, ShardBatch, Shards, TenantId, TimeRange, shard_of,
@@ -86,7 +86,7 @@ impl World {
             limits: LimitsHandle::fixed(self.limits.clone()),
             clock: self.clock.clone(),
             memory: self.memory.clone(),
-            registry: &mut registry,
+            metrics: Metrics::register(&mut registry),
         };
         let (ingester, flusher, _syncer) = Ingester::open(self.config.clone(), deps).await.unwrap();
         let deps = scan::Deps {
