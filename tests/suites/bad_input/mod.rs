@@ -31,9 +31,14 @@ fn expect(what: &str, answer: &Answer, status: u16, words: &[&str]) {
     println!("{what}: {status} {}", answer.body.trim().chars().take(160).collect::<String>());
 }
 
-/// The values of a metric's series by one label, now.
+/// The values that a query answers now.
 fn values(firn: &Firn, query: &str) -> Vec<f64> {
-    let result = firn.query(query, &system_tests::seconds(now_ms())).unwrap();
+    values_at(firn, query, now_ms())
+}
+
+/// The values that a query answers for a time.
+fn values_at(firn: &Firn, query: &str, at_ms: i64) -> Vec<f64> {
+    let result = firn.query(query, &system_tests::seconds(at_ms)).unwrap();
     let values = result.as_array().into_iter().flatten();
     values.map(|series| series["value"][1].as_str().unwrap().parse().unwrap()).collect()
 }

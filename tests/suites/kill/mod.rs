@@ -2,6 +2,7 @@
 
 mod damage;
 mod full_disk;
+mod gap;
 mod ledger;
 mod points;
 mod random;
