@@ -30,9 +30,9 @@ const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
 /// Shares of what the process may use beyond its own code, in percent. The rest is for what nobody can state in
 /// advance: a flush's row group and file, the allocator's slack.
-const HEAD_PERCENT: u64 = 38;
+const HEAD_PERCENT: u64 = 36;
 const MEMO_PERCENT: u64 = 6;
-const REQUESTS_PERCENT: u64 = 8;
+const REQUESTS_PERCENT: u64 = 12;
 const QUERIES_PERCENT: u64 = 16;
 const CACHE_PERCENT: u64 = 6;
 

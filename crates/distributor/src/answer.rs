@@ -106,8 +106,11 @@ impl Problem {
                 Verdict::Later(StatusCode::TOO_MANY_REQUESTS, wait_ms.div_ceil(1000).max(RATE_LIMITED_RETRY))
             }
             Problem::Body(BodyError::TooLarge { .. }) => Verdict::Final(StatusCode::PAYLOAD_TOO_LARGE),
-            Problem::Body(BodyError::OverBudget(_)) | Problem::Decode(DecodeError::OverBudget(_)) => {
-                Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, 1)
+            Problem::Body(BodyError::OverBudget(over)) | Problem::Decode(DecodeError::OverBudget(over)) => {
+                match over.is_final() {
+                    true => Verdict::Final(StatusCode::PAYLOAD_TOO_LARGE),
+                    false => Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, 1),
+                }
             }
             Problem::Interrupted(_) => Verdict::Later(StatusCode::SERVICE_UNAVAILABLE, 1),
             Problem::Push(PushError::Unavailable { retry_after_secs, .. }) => {

@@ -93,11 +93,6 @@ impl Fleet {
         let later = |t: &Target| t.later_runs.iter().filter(|run| !run.is_empty()).count();
         self.targets.iter().map(|t| t.runs.len() + later(t)).sum()
     }
-
-    /// Samples over the whole run.
-    pub(crate) fn total_samples(&self) -> u64 {
-        self.targets.iter().map(|t| (t.runs.len() * self.n_samples) as u64).sum()
-    }
 }
 
 impl Target {

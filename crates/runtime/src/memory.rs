@@ -45,6 +45,15 @@ pub struct OverBudget {
     pub used: u64,
     /// Asked for.
     pub wanted: u64,
+    /// Held already by the one who asks.
+    pub own: u64,
+}
+
+impl OverBudget {
+    /// Whether the one who asks does not fit the share even when nobody else uses it, so that waiting is in vain.
+    pub fn is_final(&self) -> bool {
+        self.own.saturating_add(self.wanted) > self.limit
+    }
 }
 
 impl MemoryBudget {
@@ -113,7 +122,7 @@ impl MemoryPart {
         let used = part.used.fetch_add(bytes, Ordering::Relaxed);
         if part.limit > 0 && used.saturating_add(bytes) > part.limit {
             part.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(OverBudget { name: part.name, limit: part.limit, used, wanted: bytes });
+            return Err(OverBudget { name: part.name, limit: part.limit, used, wanted: bytes, own: 0 });
         }
         Ok(())
     }
@@ -132,7 +141,8 @@ impl MemoryPart {
     pub fn check(&self) -> Result<(), OverBudget> {
         let used = self.used();
         if self.inner.limit > 0 && used > self.inner.limit {
-            return Err(OverBudget { name: self.inner.name, limit: self.inner.limit, used, wanted: 0 });
+            let Part { name, limit, .. } = *self.inner;
+            return Err(OverBudget { name, limit, used, wanted: 0, own: 0 });
         }
         Ok(())
     }
@@ -141,7 +151,7 @@ impl MemoryPart {
 impl Reservation {
     /// Takes more.
     pub fn grow(&mut self, bytes: u64) -> Result<(), OverBudget> {
-        self.part.try_add(bytes)?;
+        self.part.try_add(bytes).map_err(|over| OverBudget { own: self.bytes, ..over })?;
         self.bytes += bytes;
         Ok(())
     }
@@ -178,8 +188,10 @@ mod tests {
         let part = MemoryBudget::new(1000).part("query", 50);
         let first = part.reserve(400).unwrap();
         let refused = part.reserve(200).unwrap_err();
-        assert_eq!(refused, OverBudget { name: "query", limit: 500, used: 400, wanted: 200 });
+        assert_eq!(refused, OverBudget { name: "query", limit: 500, used: 400, wanted: 200, own: 0 });
+        assert!(!refused.is_final());
         drop(first);
-        assert!(part.reserve(500).is_ok());
+        let mut whole = part.reserve(500).unwrap();
+        assert!(whole.grow(1).unwrap_err().is_final());
     }
 }

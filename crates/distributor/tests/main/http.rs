@@ -368,15 +368,26 @@ async fn a_tenant_over_its_rate_waits_and_is_told_how_long() {
 }
 
 #[tokio::test]
-async fn a_request_beyond_the_memory_share_is_refused_by_name_and_may_come_back() {
+async fn a_request_beyond_the_memory_share_is_refused_by_name_for_good() {
     let stand = stand_with(Limits::default(), MemoryPart::new("requests", 100_000), false);
     let mut request = good();
     request.timeseries = vec![request.timeseries[0].clone(); 20_000];
     let answer = stand.push(RW1, snappy(&request)).await;
-    assert_eq!(answer.status, 503);
+    assert_eq!(answer.status, 413);
     assert!(answer.body.contains("the memory for requests is used up"), "{answer:?}");
-    assert!(answer.retry_after.is_some());
+    assert_eq!(answer.retry_after, None);
     assert_eq!((stand.memory.used(), stand.seen().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_request_that_finds_the_memory_share_in_use_may_come_back() {
+    let stand = stand_with(Limits::default(), MemoryPart::new("requests", 100_000), false);
+    let others = stand.memory.reserve(100_000).unwrap();
+    let answer = stand.push(RW1, snappy(&good())).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.retry_after.is_some());
+    drop(others);
+    assert_eq!(stand.push(RW1, snappy(&good())).await.status, 204);
 }
 
 #[tokio::test]
