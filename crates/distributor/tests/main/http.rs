@@ -381,8 +381,8 @@ async fn a_request_beyond_the_memory_share_is_refused_by_name_for_good() {
 
 #[tokio::test]
 async fn a_request_that_finds_the_memory_share_in_use_may_come_back() {
-    let stand = stand_with(Limits::default(), MemoryPart::new("requests", 100_000), false);
-    let others = stand.memory.reserve(100_000).unwrap();
+    let stand = stand_with(Limits::default(), MemoryPart::new("requests", 8 << 20), false);
+    let others = stand.memory.reserve(8 << 20).unwrap();
     let answer = stand.push(RW1, snappy(&good())).await;
     assert_eq!(answer.status, 503);
     assert!(answer.retry_after.is_some());
