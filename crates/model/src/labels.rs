@@ -64,6 +64,12 @@ impl Labels {
         Ok(Labels { run: run.into() })
     }
 
+    /// Takes a run that is known to be canonical: one that was checked when it came, or was built in order.
+    pub fn of_canonical_run(run: &[u8]) -> Labels {
+        debug_assert!(Labels::from_run(run).is_ok(), "BUG: not a canonical run");
+        Labels { run: run.into() }
+    }
+
     /// The canonical bytes.
     pub fn run(&self) -> &[u8] {
         &self.run
@@ -81,7 +87,8 @@ impl Labels {
 
     /// The value of a label; absent and empty are the same to a matcher.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let found = run_labels(&self.run).find(|label| label.name == name.as_bytes())?;
+        std::str::from_utf8(found.value).ok()
     }
 
     /// The metric's name, if there is one.
@@ -102,8 +109,10 @@ impl Labels {
     /// These labels without those for which `drop` says so.
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Labels {
         let mut run = Vec::with_capacity(self.run.len());
-        for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
-            push_label(&mut run, name, value);
+        for label in run_labels(&self.run) {
+            if !std::str::from_utf8(label.name).is_ok_and(&drop) {
+                run.extend_from_slice(label.bytes);
+            }
         }
         Labels { run: run.into() }
     }
@@ -112,7 +121,7 @@ impl Labels {
 impl Ord for Labels {
     /// The order of Prometheus: pair by pair, name before value; a prefix comes first.
     fn cmp(&self, other: &Labels) -> Ordering {
-        self.iter().cmp(other.iter())
+        compare_runs(&self.run, &other.run)
     }
 }
 
@@ -195,27 +204,76 @@ pub fn runs(run: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// A label of a run, not looked at as text: that is dear where many are passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLabel<'a> {
+    /// The whole label, as it stands in the run.
+    pub bytes: &'a [u8],
+    /// The name.
+    pub name: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+/// The labels of a canonical run. Stops at the first byte that is not part of a label.
+pub fn run_labels(run: &[u8]) -> impl Iterator<Item = RunLabel<'_>> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let (label, tail) = next_run_label(rest)?;
+        rest = tail;
+        Some(label)
+    })
+}
+
+/// The order of [`Labels`] with these canonical runs.
+pub fn compare_runs(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    loop {
+        let (Some((body_a, tail_a)), Some((body_b, tail_b))) = (field(a, 0x0A), field(b, 0x0A)) else {
+            return a.len().cmp(&b.len());
+        };
+        // Equal labels have equal bytes, so only the first that differs has to be taken apart.
+        if body_a != body_b {
+            return pair(body_a).cmp(&pair(body_b));
+        }
+        (a, b) = (tail_a, tail_b);
+    }
+}
+
 /// The number of labels in a canonical run.
 pub fn run_len(run: &[u8]) -> usize {
     runs(run).count()
 }
 
 fn next_label(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {
-    let (body, tail) = field(bytes, 0x0A)?;
-    let (name, rest) = field(body, 0x0A)?;
-    let (value, rest) = field(rest, 0x12)?;
-    if !rest.is_empty() {
-        return None;
-    }
-    Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?, tail))
+    let (label, tail) = next_run_label(bytes)?;
+    Some((std::str::from_utf8(label.name).ok()?, std::str::from_utf8(label.value).ok()?, tail))
 }
 
+#[inline]
+fn next_run_label(bytes: &[u8]) -> Option<(RunLabel<'_>, &[u8])> {
+    let (body, tail) = field(bytes, 0x0A)?;
+    let (name, value) = pair(body)?;
+    Some((RunLabel { bytes: &bytes[..bytes.len() - tail.len()], name, value }, tail))
+}
+
+/// Name and value of a label's inside.
+#[inline]
+fn pair(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = field(body, 0x0A)?;
+    let (value, rest) = field(rest, 0x12)?;
+    rest.is_empty().then_some((name, value))
+}
+
+#[inline]
 fn field(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = bytes.split_first()?;
     if first != tag {
         return None;
     }
-    let (len, rest) = read_varint(rest)?;
+    let (len, rest) = match rest.split_first()? {
+        (&len, rest) if len < 0x80 => (usize::from(len), rest),
+        _ => read_varint(rest)?,
+    };
     (len <= rest.len()).then(|| rest.split_at(len))
 }
 
@@ -283,5 +341,36 @@ mod tests {
         let long = Labels::from_pairs([("a", "zzz")]);
         let longer_name = Labels::from_pairs([("aa", "a")]);
         assert!(short < long && long < longer_name);
+    }
+
+    #[test]
+    fn runs_compare_as_their_pairs_do() {
+        let long = "x".repeat(200);
+        let sets: [&[(&str, &str)]; 9] = [
+            &[],
+            &[("a", "1")],
+            &[("a", "1"), ("b", "2")],
+            &[("a", "1"), ("b", &long)],
+            &[("a", "1"), ("bb", "")],
+            &[("a", "10")],
+            &[("a", &long)],
+            &[("A", "1"), ("a", "1")],
+            &[("é", "1")],
+        ];
+        let sets = sets.map(|pairs| Labels::from_pairs(pairs.iter().copied()));
+        for a in &sets {
+            for b in &sets {
+                assert_eq!(compare_runs(a.run(), b.run()), a.iter().cmp(b.iter()), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_labels_is_canonical() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a"), ("zone", "é")]);
+        let left = labels.without(|name| name == "job");
+        assert_eq!(left, Labels::from_pairs([("__name__", "up"), ("zone", "é")]));
+        assert_eq!((left.get("zone"), left.get("job")), (Some("é"), None));
+        assert_eq!(Labels::of_canonical_run(left.run()), left);
     }
 }

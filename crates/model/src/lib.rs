@@ -26,11 +26,12 @@ pub use histogram::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, MAX_SCHEMA, MIN_SCHEMA, ResetHint,
 };
 pub use labels::{
-    DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, SeriesId, push_label, run_len, runs,
+    DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, RunLabel, SeriesId, compare_runs, push_label,
+    run_labels, run_len, runs,
 };
 pub use matcher::{Matcher, MatcherError, MatcherOp};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
-pub use series::{FloatColumn, HistogramPoint, SeriesData};
+pub use series::{FloatColumn, HistogramPoint, SeriesData, any_cell};
 pub use shard::{Shards, shard_of};
 pub use tenant::{TenantId, TenantIdError};
 pub use time::{TimeRange, Window};

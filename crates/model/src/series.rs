@@ -48,7 +48,7 @@ impl FloatColumn {
 
     /// The same samples without empty cells; keeps the shared timeline when there are none.
     pub fn dense(self) -> FloatColumn {
-        if !self.values.iter().any(|v| is_empty_cell(*v)) {
+        if !any_cell(&self.values, is_empty_cell) {
             return self;
         }
         let (timeline, values): (Vec<i64>, Vec<f64>) = self.samples().unzip();
@@ -64,11 +64,11 @@ impl SeriesData {
 
     /// One dense column at most, ascending; where columns disagree on a timestamp, [`resolve`] decides.
     pub fn merged(mut self) -> SeriesData {
-        self.floats = match self.floats.len() {
-            0 => Vec::new(),
-            1 => vec![self.floats.remove(0).dense()],
-            _ => vec![merge_columns(&self.floats)],
-        };
+        if self.floats.len() > 1 {
+            self.floats = vec![merge_columns(&self.floats)];
+        } else if self.floats.first().is_some_and(|column| any_cell(&column.values, is_empty_cell)) {
+            self.floats = self.floats.into_iter().map(FloatColumn::dense).collect();
+        }
         self.floats.retain(|column| !column.values.is_empty());
         self.starts.sort_unstable();
         self.starts.dedup_by_key(|(ts, _)| *ts);
@@ -83,6 +83,11 @@ impl SeriesData {
         self.starts.extend(other.starts);
         self.histograms.extend(other.histograms);
     }
+}
+
+/// Whether one of the cells is so. Looks at many of them at once: of most columns none is.
+pub fn any_cell(cells: &[f64], is_so: impl Fn(f64) -> bool) -> bool {
+    cells.chunks(64).any(|chunk| chunk.iter().fold(false, |any, cell| any | is_so(*cell)))
 }
 
 fn merge_columns(columns: &[FloatColumn]) -> FloatColumn {

@@ -1,12 +1,13 @@
-use model::{METRIC_NAME, Matcher, runs};
+use model::{METRIC_NAME, Matcher, run_labels};
 
 /// Whether the series with this label run passes all matchers.
 pub(crate) fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
     // One walk over the labels; a matcher that met no label of its name looks at the empty value.
     let mut met = 0u64;
-    for (name, value) in runs(run) {
-        for (i, matcher) in matchers.iter().enumerate().filter(|(_, matcher)| matcher.name == name) {
-            if !matcher.matches(value) {
+    for label in run_labels(run) {
+        let of_name = |(_, matcher): &(usize, &Matcher)| matcher.name.as_bytes() == label.name;
+        for (i, matcher) in matchers.iter().enumerate().filter(of_name) {
+            if !std::str::from_utf8(label.value).is_ok_and(|value| matcher.matches(value)) {
                 return false;
             }
             met |= 1u64.checked_shl(i as u32).unwrap_or(0);
@@ -14,7 +15,8 @@ pub(crate) fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
     }
     matchers.iter().enumerate().all(|(i, matcher)| {
         let seen = i < 64 && met & 1 << i != 0;
-        seen || (i >= 64 && runs(run).any(|(name, _)| name == matcher.name)) || matcher.matches_empty()
+        seen || (i >= 64 && run_labels(run).any(|label| label.name == matcher.name.as_bytes()))
+            || matcher.matches_empty()
     })
 }
 

@@ -127,13 +127,13 @@ impl LabelRows {
         let mut last = "";
         let mut in_order = true;
         for at in range.clone() {
-            let name = names.value(at);
-            in_order &= last < name;
+            let (name, value) = (names.value(at), values.value(at));
+            in_order &= last < name && !value.is_empty();
             last = name;
-            push_label(&mut self.runs, name, values.value(at));
+            push_label(&mut self.runs, name, value);
         }
         if !in_order {
-            // Another writer's order; the run must be canonical all the same.
+            // Another writer's order or empty value; the run must be canonical all the same.
             let pairs = range.map(|at| (names.value(at), values.value(at)));
             let labels = Labels::from_pairs(pairs);
             self.runs.truncate(start);

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{EMPTY, Labels, METRIC_NAME, ResetHint, SeriesId, is_empty_cell, push_label};
+use model::{EMPTY, Labels, METRIC_NAME, ResetHint, SeriesId, is_empty_cell, run_labels};
 
 use super::average::{HistogramMean, Mean};
 use super::{Cell, EvalError, Evaluator, Grid, Head, Row, Sink, Vector, empty_cells, unparen};
@@ -29,17 +29,19 @@ impl Grouper {
     /// The group of these labels, and the group's labels where it is new. Groups are numbered from 0.
     pub(crate) fn group(&mut self, labels: &Labels) -> (usize, Option<Labels>) {
         self.key.clear();
-        for (name, value) in labels.iter() {
-            let is_named = self.labels.binary_search_by(|l| l.as_str().cmp(name)).is_ok();
-            let is_kept = if self.is_without { !is_named && name != METRIC_NAME } else { is_named };
+        for label in run_labels(labels.run()) {
+            let is_named = self.labels.binary_search_by(|l| l.as_bytes().cmp(label.name)).is_ok();
+            let is_kept =
+                if self.is_without { !is_named && label.name != METRIC_NAME.as_bytes() } else { is_named };
             if is_kept {
-                push_label(&mut self.key, name, value);
+                self.key.extend_from_slice(label.bytes);
             }
         }
         let next = self.groups.len();
         let group = *self.groups.entry(SeriesId::of_run(&self.key)).or_insert(next);
         let labels = (group == next).then(|| {
-            Labels::from_run(&self.key).expect("a selection of canonical labels in their order is canonical")
+            // A selection of canonical labels in their order is canonical.
+            Labels::of_canonical_run(&self.key)
         });
         (group, labels)
     }

@@ -3,7 +3,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use model::{Histogram, HistogramPoint, Labels, ResetHint, SeriesData, is_stale};
+use model::{Histogram, HistogramPoint, Labels, ResetHint, SeriesData, any_cell, is_stale};
 
 use super::Cell;
 use crate::histogram::FloatHistogram;
@@ -54,7 +54,7 @@ impl<'d> Decoded<'d> {
 
     /// The samples without stale markers.
     pub(crate) fn track(&self) -> Track<'_> {
-        let (times, values) = if self.values.iter().any(|v| is_stale(*v)) {
+        let (times, values) = if any_cell(self.values, is_stale) {
             let live = self.times.iter().zip(self.values).filter(|(_, v)| !is_stale(**v));
             let (times, values): (Vec<i64>, Vec<f64>) = live.map(|(t, v)| (*t, *v)).unzip();
             (Cow::Owned(times), Cow::Owned(values))

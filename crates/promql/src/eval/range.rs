@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use model::{EMPTY, is_empty_cell};
@@ -7,11 +8,14 @@ use super::selector::Reference;
 use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Track, Vector, empty_cells, unparen};
 use crate::annotations::Notice;
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
-use crate::functions::window::{ArgumentCheck, Outcome, RangeFunction, Window};
+use crate::functions::window::{ArgumentCheck, Outcome, RangeFunction, Spread, Window};
 use crate::plan::{millis, offset_ms};
 
-/// After how many windows one looks at the time: a window may hold a month of samples.
-const CHECK_EVERY: usize = 32;
+/// After how many samples one looks at the time: a window may hold a month of them.
+const CHECK_EVERY: u64 = 1 << 14;
+
+/// More steps than a range query over HTTP may have; what is computed for a step takes more room than its cell.
+const KEPT_STEPS: usize = 1 << 14;
 
 /// Where the samples of a range come from and how far it reaches.
 pub(crate) struct Source {
@@ -173,6 +177,8 @@ impl Evaluator<'_> {
             keeps_name: matches!(call.func.name, "last_over_time" | "first_over_time"),
             expects_counter: matches!(call.func.name, "rate" | "increase"),
             grid,
+            steps: Steps::default(),
+            unchecked: 0,
             floats: empty_cells(grid.steps),
             histograms: Vec::new(),
         };
@@ -231,6 +237,9 @@ struct Slide<'s> {
     keeps_name: bool,
     expects_counter: bool,
     grid: Grid,
+    steps: Steps,
+    /// Samples seen since one looked at the time.
+    unchecked: u64,
     floats: Vec<f64>,
     histograms: Vec<Cell>,
 }
@@ -256,20 +265,37 @@ impl Slide<'_> {
     fn fill(&mut self, track: &Track<'_>) -> Result<bool, EvalError> {
         let lookback = self.evaluator.plan.options.lookback_ms;
         let mut samples = self.evaluator.samples();
-        let mut windows = Windows::new(track);
+        let mut beyond = self.steps.follow(&track.times, self.source, self.grid, lookback);
+        let mut windows = (!track.histograms.is_empty()).then(|| Windows::new(track));
         let mut any = false;
         let mut args = [0.0; 2];
         for (step, time) in self.grid.times().enumerate() {
-            if step % CHECK_EVERY == CHECK_EVERY - 1 {
-                self.evaluator.plan.options.check()?;
-            }
-            let bounds = self.source.bounds(time, lookback);
-            let (floats, histograms) = windows.at(bounds.reach);
+            let unkept;
+            let Step { bounds, floats, spread } = match self.steps.steps.get(step) {
+                Some(step) => step,
+                None => {
+                    unkept = Step::next(&mut beyond, &track.times, self.source.bounds(time, lookback));
+                    &unkept
+                }
+            };
             self.floats[step] = f64::from_bits(EMPTY);
+            let (histograms, weight) = match &mut windows {
+                None => (0..0, floats.len() as u64),
+                Some(windows) => {
+                    let (floats, histograms) = windows.at(bounds.reach);
+                    let weight = windows.weight(&floats, &histograms);
+                    (histograms, weight)
+                }
+            };
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            samples[step] += windows.weight(&floats, &histograms);
+            samples[step] += weight;
+            self.unchecked += weight;
+            if self.unchecked >= CHECK_EVERY {
+                self.unchecked = 0;
+                self.evaluator.plan.options.check()?;
+            }
             for (arg, scalars) in args.iter_mut().zip(&self.scalars) {
                 *arg = scalars[step];
             }
@@ -278,7 +304,7 @@ impl Slide<'_> {
                 position: self.position,
                 track,
                 is_floats_only: histograms.is_empty(),
-                floats,
+                floats: floats.clone(),
                 histograms,
                 time,
                 start: bounds.start,
@@ -286,6 +312,7 @@ impl Slide<'_> {
                 range_ms: self.source.range_ms,
                 mode: self.source.mode,
                 args,
+                spread,
             };
             if window.is_floats_only {
                 let value = (self.function.floats)(&window);
@@ -331,6 +358,44 @@ impl Slide<'_> {
         if !is_named_so && self.floats.iter().any(|v| !is_empty_cell(*v)) {
             self.evaluator.note(Notice::PossibleNonCounter(metric.to_string()), self.position);
         }
+    }
+}
+
+/// The windows of the steps over a list of times. The series of a target share theirs, so what was computed for one
+/// series is kept for the next.
+#[derive(Default)]
+struct Steps {
+    times: Vec<i64>,
+    /// Of the first [`KEPT_STEPS`].
+    steps: Vec<Step>,
+}
+
+struct Step {
+    bounds: Bounds,
+    floats: Range<usize>,
+    spread: OnceCell<Option<Spread>>,
+}
+
+impl Steps {
+    /// Computes the windows over these times unless they are at hand, and says which is the last.
+    fn follow(&mut self, times: &[i64], source: &Source, grid: Grid, lookback: i64) -> Range<usize> {
+        if self.steps.is_empty() || self.times != times {
+            self.times.clear();
+            self.times.extend_from_slice(times);
+            self.steps.clear();
+            let mut floats = 0..0;
+            let kept = grid.times().take(KEPT_STEPS);
+            self.steps.extend(kept.map(|time| Step::next(&mut floats, times, source.bounds(time, lookback))));
+        }
+        self.steps.last().map_or(0..0, |step| step.floats.clone())
+    }
+}
+
+impl Step {
+    /// Moves the window `floats` on to these bounds.
+    fn next(floats: &mut Range<usize>, times: &[i64], bounds: Bounds) -> Step {
+        advance(floats, times, bounds.reach.0, bounds.reach.1);
+        Step { bounds, floats: floats.clone(), spread: OnceCell::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{EMPTY, ResetHint};
 
 use super::extended;
-use super::window::{Outcome, RangeFunction, Window};
+use super::window::{Outcome, RangeFunction, Spread, Window};
 use crate::annotations::{HistogramOperation, Notice};
 use crate::ast::RangeMode;
 use crate::eval::overlaps;
@@ -43,9 +43,8 @@ impl Extent {
         Extent { first, last, samples: times.len(), counts_since: is_within.then_some(start_timestamp) }
     }
 
-    /// By what the difference of the samples is to be multiplied so that it covers the whole window. `to_zero` is
-    /// how much of the sampled time the counter took to reach its first value from zero.
-    fn factor(&self, window: &Window<'_>, to_zero: Option<f64>, per_second: bool) -> Option<f64> {
+    /// How the samples spread over the window, and by what their difference is to be multiplied to cover all of it.
+    fn spread(&self, window: &Window<'_>, per_second: bool) -> Option<Spread> {
         let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
         let mut to_start = seconds(window.start, self.first);
         let mut to_end = seconds(self.last, window.end);
@@ -58,26 +57,29 @@ impl Extent {
             sampled = seconds(since, self.last);
         } else if self.samples < 2 {
             return None;
-        } else {
-            if to_start >= threshold {
-                to_start = between / 2.0;
-            }
-            if let Some(share) = to_zero {
-                // A counter is not extrapolated to below zero.
-                let to_zero = sampled * share;
-                if to_zero < to_start {
-                    to_start = to_zero;
-                }
-            }
+        } else if to_start >= threshold {
+            to_start = between / 2.0;
         }
         if to_end >= threshold {
             to_end = between / 2.0;
         }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        if per_second {
-            factor /= window.range_secs();
-        }
-        Some(factor)
+        let spread = Spread { sampled, to_start, to_end, factor: 1.0 };
+        Some(Spread { factor: factor(&spread, to_start, window, per_second), ..spread })
+    }
+}
+
+fn factor(spread: &Spread, to_start: f64, window: &Window<'_>, per_second: bool) -> f64 {
+    let Spread { sampled, to_end, .. } = *spread;
+    let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+    if per_second { factor / window.range_secs() } else { factor }
+}
+
+/// The factor for a counter, which is not extrapolated to below zero. `to_zero` is how much of the sampled time it
+/// took to reach its first value from there.
+fn counter_factor(spread: &Spread, to_zero: Option<f64>, window: &Window<'_>, per_second: bool) -> f64 {
+    match to_zero.map(|share| spread.sampled * share) {
+        Some(to_zero) if to_zero < spread.to_start => factor(spread, to_zero, window, per_second),
+        _ => spread.factor,
     }
 }
 
@@ -94,14 +96,18 @@ fn extrapolated_floats<const COUNTER: bool, const PER_SECOND: bool>(window: &Win
             result += window.track.values[index - 1];
         }
     }
-    let start_timestamp = if COUNTER { window.track.start(window.floats.start) } else { 0 };
-    let extent = Extent::of(window.times(), start_timestamp, window);
-    if extent.counts_since.is_some() {
-        result += first;
-    }
+    let spread = if !COUNTER || window.track.starts.is_empty() {
+        *window.spread.get_or_init(|| Extent::of(window.times(), 0, window).spread(window, PER_SECOND))
+    } else {
+        let extent = Extent::of(window.times(), window.track.start(window.floats.start), window);
+        if extent.counts_since.is_some() {
+            result += first;
+        }
+        extent.spread(window, PER_SECOND)
+    };
     let to_zero = (COUNTER && result > 0.0 && first >= 0.0).then(|| first / result);
-    match extent.factor(window, to_zero, PER_SECOND) {
-        Some(factor) => result * factor,
+    match spread {
+        Some(spread) => result * counter_factor(&spread, to_zero, window, PER_SECOND),
         None => f64::from_bits(EMPTY),
     }
 }
@@ -152,9 +158,9 @@ fn extrapolated_mixed<const COUNTER: bool, const PER_SECOND: bool>(window: &Wind
             }
         }
     }
-    match (result, extent.factor(window, to_zero, PER_SECOND)) {
-        (Some(mut result), Some(factor)) => {
-            result.mul(factor);
+    match (result, extent.spread(window, PER_SECOND)) {
+        (Some(mut result), Some(spread)) => {
+            result.mul(counter_factor(&spread, to_zero, window, PER_SECOND));
             Outcome::of_histogram(result)
         }
         _ => Outcome::Nothing,

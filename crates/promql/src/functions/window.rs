@@ -1,5 +1,6 @@
 //! What a function over a range vector gets to see and what it returns.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -29,6 +30,21 @@ pub(crate) struct Window<'w> {
     pub(crate) mode: RangeMode,
     /// The function's scalar arguments at this step.
     pub(crate) args: [f64; 2],
+    /// Shared with the windows of series that have floats at the same times, and of the same function.
+    pub(crate) spread: &'w OnceCell<Option<Spread>>,
+}
+
+/// How the samples of a window spread over it, in seconds; what of an extrapolation depends on times only.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    /// From the first sample to the last.
+    pub(crate) sampled: f64,
+    /// How far the first sample is extrapolated towards the start of the window.
+    pub(crate) to_start: f64,
+    /// How far the last sample is extrapolated towards the end of the window.
+    pub(crate) to_end: f64,
+    /// By what a difference is multiplied then.
+    pub(crate) factor: f64,
 }
 
 /// What a function makes of a window.
