@@ -5,6 +5,7 @@
 
 mod labels;
 mod parts;
+mod row;
 mod samples;
 
 use arrow_array::cast::AsArray;
@@ -13,6 +14,7 @@ use arrow_array::{Array, ArrayRef, ListArray, RecordBatch};
 
 pub use labels::{LabelRow, LabelRows, RowForm, label_pairs};
 pub use parts::{PartRow, assemble};
+pub use row::FloatRow;
 pub use samples::{Clip, SampleRows};
 
 /// The columns that [`LabelRows`] reads.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use block::read::LabelRows;
+use block::read::{FloatRow, LabelRows};
 use quick_cache::Weighter;
 
 use crate::file::FileMeta;
@@ -16,6 +16,8 @@ pub(crate) enum Key {
     Labels(Arc<str>, usize, usize),
     /// A timeline of a file.
     Timeline(Arc<str>, u32),
+    /// A row of a file's row group.
+    Row(Arc<str>, usize, usize),
     /// The label names of a file.
     Names(Arc<str>),
     /// The values of a label in a file.
@@ -27,6 +29,7 @@ pub(crate) enum Entry {
     Meta(Arc<FileMeta>),
     Labels(Arc<LabelRows>),
     Timeline(Arc<[i64]>),
+    Row(Arc<FloatRow>),
     Strings(Arc<[Box<str>]>),
 }
 
@@ -40,6 +43,7 @@ impl Weighter<Key, Entry> for Bytes {
             Entry::Meta(meta) => meta.size(),
             Entry::Labels(rows) => rows.size(),
             Entry::Timeline(times) => times.len() * 8,
+            Entry::Row(row) => row.size(),
             Entry::Strings(strings) => strings.iter().map(|s| s.len() + 16).sum(),
         };
         // Key, hash table and allocations.
@@ -49,7 +53,7 @@ impl Weighter<Key, Entry> for Bytes {
 
 /// A cache of so many bytes.
 pub(crate) fn of_bytes(bytes: u64) -> Cache {
-    // Half of the entries are timelines and small pages of labels.
-    let items = usize::try_from(bytes / 16_384).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+    // Nearly all entries are rows: 120 samples in one to eight bytes each.
+    let items = usize::try_from(bytes / 1024).unwrap_or(usize::MAX).clamp(64, 1 << 20);
     Cache::with_weighter(items, bytes, Bytes)
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use block::read::{self, LabelRows};
+use block::read::{self, FloatRow, LabelRows};
 use block::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS};
 use bucket::FileEntry;
 use object_store::path::Path;
@@ -177,6 +177,19 @@ impl<'a> TableFile<'a> {
         let parts = if with_parts { &read::PART_COLUMNS[..] } else { &[] };
         let columns = read::SAMPLE_COLUMNS.iter().chain(parts).copied();
         self.read(group, columns, Some(consecutive(rows))).await
+    }
+
+    /// A row of floats, if it is kept.
+    pub(crate) fn kept_row(&self, group: usize, row: usize) -> Option<Arc<FloatRow>> {
+        match self.cache.get(&Key::Row(Arc::clone(&self.key), group, row)) {
+            Some(Entry::Row(row)) => Some(row),
+            _ => None,
+        }
+    }
+
+    /// Keeps a row of floats for the next query.
+    pub(crate) fn keep_row(&self, group: usize, row: usize, floats: &Arc<FloatRow>) {
+        self.cache.insert(Key::Row(Arc::clone(&self.key), group, row), Entry::Row(Arc::clone(floats)));
     }
 
     /// The timelines with these numbers.

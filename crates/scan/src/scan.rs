@@ -1,9 +1,11 @@
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use block::read::{Clip, PartRow, RowForm, SampleRows, assemble};
+use block::read::{Clip, FloatRow, PartRow, ReadError, RowForm, SampleRows, assemble};
 use bucket::{Bucket, FileEntry, LogTable, Table};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::{FloatColumn, Labels, Matcher, SeriesData, SeriesId, TenantId, TimeRange, is_empty_cell};
@@ -21,7 +23,7 @@ use crate::{matching, plan};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most bytes kept of footers, page indexes, labels and timelines.
+    /// The most bytes kept of footers, page indexes, labels, timelines and rows of floats.
     pub cache_bytes: u64,
     /// How many files a query reads at once.
     pub concurrency: usize,
@@ -186,6 +188,12 @@ enum Piece {
     Part(PartRow),
 }
 
+/// What is in a row.
+enum Content {
+    Floats(Arc<FloatRow>),
+    Part(PartRow),
+}
+
 /// The series of a query by identity.
 #[derive(Default)]
 struct Found {
@@ -347,27 +355,47 @@ impl<'a> Query<'a> {
     ) -> Result<Vec<(usize, Piece)>, ScanError> {
         self.check_deadline()?;
         let file = &files[matched.file];
-        let with_parts = matched.rows.iter().any(|row| row.form == RowForm::Part);
         let refs: BTreeSet<u32> = matched.rows.iter().filter_map(|row| row.ts_ref).collect();
         let refs: Vec<u32> = refs.into_iter().collect();
-        let rows = matched.rows.iter().map(|row| row.row);
+        let kept: Vec<Option<Arc<FloatRow>>> =
+            matched.rows.iter().map(|row| kept(file, matched, row)).collect();
+        let missing = matched.rows.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
+        let missing: Vec<MatchedRow> = missing.map(|(row, _)| *row).collect();
         let (batches, timelines) =
-            futures::try_join!(file.sample_batches(matched.group, rows, with_parts), file.timelines(&refs))?;
+            futures::try_join!(read_rows(file, matched.group, &missing), file.timelines(&refs))?;
         let clips: HashMap<u32, Clip> =
             timelines.iter().map(|(number, times)| (*number, Clip::new(times, self.range))).collect();
-        let mut pieces = Vec::with_capacity(matched.rows.len());
-        let mut wanted = matched.rows.iter();
+        let broken = |e| ScanError::read(&file.key, e);
+        let mut read = Vec::with_capacity(missing.len());
+        let mut wanted = missing.iter();
         for batch in &batches {
-            let samples = SampleRows::new(batch, self.range).map_err(|e| ScanError::read(&file.key, e))?;
+            let samples = SampleRows::new(batch, self.range).map_err(broken)?;
             for (at, row) in (0..batch.num_rows()).zip(wanted.by_ref()) {
-                let piece = decode(&samples, at, row, &clips).map_err(|e| ScanError::read(&file.key, e))?;
-                self.account(&piece)?;
-                pieces.push((row.series, piece));
+                read.push(decode(&samples, at, row, &clips).map_err(broken)?);
             }
         }
         if wanted.next().is_some() {
             let reason = "a row group has fewer rows than its footer says".to_string();
             return Err(ScanError::Corrupt { path: file.key.to_string(), reason });
+        }
+        let mut read = read.into_iter();
+        let mut pieces = Vec::with_capacity(matched.rows.len());
+        for (row, kept) in matched.rows.iter().zip(kept) {
+            let is_kept = kept.is_some();
+            let Some(content) = kept.map(Content::Floats).or_else(|| read.next()) else { break };
+            let piece = match content {
+                Content::Part(part) => Piece::Part(part),
+                Content::Floats(floats) => {
+                    let clip = clip_of(row, &clips).map_err(broken)?;
+                    let (column, starts) = floats.floats(clip, self.range).map_err(broken)?;
+                    if !is_kept {
+                        file.keep_row(matched.group, row.row, &floats);
+                    }
+                    Piece::Floats(column, starts)
+                }
+            };
+            self.account(&piece)?;
+            pieces.push((row.series, piece));
         }
         Ok(pieces)
     }
@@ -396,9 +424,7 @@ impl FileMatch {
     /// The index of the series with this run; rows of one series follow each other.
     fn series(&mut self, run: &[u8]) -> usize {
         if self.labels.last().is_none_or(|last| last.run() != run) {
-            // The run was built from pairs in order; if it were not canonical the series would only be named oddly.
-            let labels = Labels::from_run(run).unwrap_or_else(|_| Labels::from_pairs(model::runs(run)));
-            self.labels.push(labels);
+            self.labels.push(Labels::of_canonical_run(run));
         }
         self.labels.len() - 1
     }
@@ -409,15 +435,14 @@ impl Found {
     fn series_of(&mut self, labels: &[Labels], budget: &SelectBudget) -> Result<Vec<usize>, SelectError> {
         let mut indexes = Vec::with_capacity(labels.len());
         for labels in labels {
-            let index = match self.by_id.get(&labels.id()) {
-                Some(index) => *index,
-                None => {
+            let index = match self.by_id.entry(labels.id()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
                     budget.series.take(1)?;
                     budget.bytes.take(labels.run().len() as u64 + 160)?;
                     self.series.push(SeriesData::new(labels.clone()));
                     self.parts.push(Vec::new());
-                    self.by_id.insert(labels.id(), self.series.len() - 1);
-                    self.series.len() - 1
+                    *new.insert(self.series.len() - 1)
                 }
             };
             indexes.push(index);
@@ -458,21 +483,38 @@ async fn strings_of(file: &TableFile<'_>, name: Option<&str>) -> Result<Arc<[Box
     }
 }
 
+fn kept(file: &TableFile<'_>, matched: &GroupMatch, row: &MatchedRow) -> Option<Arc<FloatRow>> {
+    match row.form {
+        RowForm::Floats => file.kept_row(matched.group, row.row),
+        RowForm::Part => None,
+    }
+}
+
+async fn read_rows(
+    file: &TableFile<'_>,
+    group: usize,
+    rows: &[MatchedRow],
+) -> Result<Vec<RecordBatch>, ScanError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let with_parts = rows.iter().any(|row| row.form == RowForm::Part);
+    file.sample_batches(group, rows.iter().map(|row| row.row), with_parts).await
+}
+
 fn decode(
     samples: &SampleRows<'_>,
     at: usize,
     row: &MatchedRow,
     clips: &HashMap<u32, Clip>,
-) -> Result<Piece, block::read::ReadError> {
-    let clip = row.ts_ref.map(|number| {
-        clips.get(&number).ok_or_else(|| block::read::ReadError(format!("timeline {number} is missing")))
-    });
-    let clip = clip.transpose()?;
+) -> Result<Content, ReadError> {
     Ok(match row.form {
-        RowForm::Floats => {
-            let (column, starts) = samples.floats(at, clip)?;
-            Piece::Floats(column, starts)
-        }
-        RowForm::Part => Piece::Part(samples.part(at, clip)?),
+        RowForm::Floats => Content::Floats(Arc::new(samples.float_row(at)?)),
+        RowForm::Part => Content::Part(samples.part(at, clip_of(row, clips)?)?),
     })
+}
+
+fn clip_of<'c>(row: &MatchedRow, clips: &'c HashMap<u32, Clip>) -> Result<Option<&'c Clip>, ReadError> {
+    let missing = |number: u32| ReadError(format!("timeline {number} is missing"));
+    row.ts_ref.map(|number| clips.get(&number).ok_or_else(|| missing(number))).transpose()
 }

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ListArray, RecordBatch};
-use model::{EMPTY, FloatColumn, STALE_NAN, TimeRange};
+use model::{EMPTY, FloatColumn, TimeRange};
 
 use super::parts::{PartKind, PartRow};
+use super::row::{FloatRow, Ints, Values};
 use super::{ReadError, column, elements, list, longs, missing};
 use crate::decimal::Decimal;
 
 /// A timestamp list cut down to a range of time.
 #[derive(Debug, Clone)]
 pub struct Clip {
-    len: usize,
-    range: Range<usize>,
+    pub(super) len: usize,
+    pub(super) range: Range<usize>,
     /// The timestamps in the range, shared by the columns that are made with it.
     pub times: Arc<[i64]>,
 }
@@ -71,18 +72,20 @@ impl<'a> SampleRows<'a> {
         row: usize,
         timeline: Option<&Clip>,
     ) -> Result<(FloatColumn, Vec<(i64, i64)>), ReadError> {
-        let clip = self.clip(row, timeline)?;
-        let mut values = self.values(row, &clip)?;
-        for ts in self.stale(row)? {
-            // A marker outside of the range is none of the caller's business.
-            if let Ok(at) = clip.times.binary_search(ts) {
-                values[at] = f64::from_bits(STALE_NAN);
-            }
-        }
-        let starts = self.starts(row, &clip)?;
-        let starts = starts.into_iter().zip(&*clip.times).filter(|(start, _)| *start != 0);
-        let starts = starts.map(|(start, ts)| (*ts, start)).collect();
-        Ok((FloatColumn { timeline: clip.times, values }, starts))
+        self.float_row(row)?.floats(timeline, self.range)
+    }
+
+    /// The float samples of a row, whatever the range.
+    pub fn float_row(&self, row: usize) -> Result<FloatRow, ReadError> {
+        let (values, nulls) = self.all_values(row)?;
+        let own = self.timestamps.map(|lists| longs(lists, row)).transpose()?.flatten();
+        Ok(FloatRow {
+            times: own.map(Arc::from),
+            values,
+            nulls,
+            stale_at: self.stale(row)?.into(),
+            starts: self.all_starts(row)?,
+        })
     }
 
     /// A histogram part.
@@ -122,29 +125,12 @@ impl<'a> SampleRows<'a> {
         Ok(Clip::own(own, self.range))
     }
 
-    /// A cell per timestamp of the clip.
+    /// A double per timestamp of the clip.
     fn values(&self, row: usize, clip: &Clip) -> Result<Vec<f64>, ReadError> {
-        if let Some((lists, range)) = row_of(self.ints, row) {
-            check_len(range.len(), clip.len)?;
-            let decimal = self.decimal(row)?;
-            let ints = lists.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("values_int"))?;
-            let wanted = range.start + clip.range.start..range.start + clip.range.end;
-            let mut values: Vec<f64> =
-                ints.values()[wanted.clone()].iter().map(|v| decimal.value(*v)).collect();
-            blank_nulls(&mut values, ints, wanted.start);
-            return Ok(values);
-        }
-        let Some((lists, range)) = row_of(self.doubles, row) else {
-            // A column that holds nothing but null elements is left out by whoever read the batch.
-            return Ok(vec![f64::from_bits(EMPTY); clip.times.len()]);
-        };
-        check_len(range.len(), clip.len)?;
-        let doubles =
-            lists.values().as_primitive_opt::<Float64Type>().ok_or_else(|| missing("values_double"))?;
-        let wanted = range.start + clip.range.start..range.start + clip.range.end;
-        let mut values = doubles.values()[wanted.clone()].to_vec();
-        blank_nulls(&mut values, doubles, wanted.start);
-        Ok(values)
+        let (values, nulls) = self.all_values(row)?;
+        let times = Some(Arc::clone(&clip.times));
+        let row = FloatRow { times, values, nulls, stale_at: Box::default(), starts: Box::default() };
+        Ok(row.floats(Some(clip), self.range)?.0.values)
     }
 
     /// Integer counts as `u64` bits.
@@ -158,6 +144,29 @@ impl<'a> SampleRows<'a> {
         let wanted = range.start + clip.range.start..range.start + clip.range.end;
         let present = wanted.clone().map(|at| ints.is_valid(at)).collect();
         Ok((ints.values()[wanted].iter().map(|v| base.wrapping_add(*v).cast_unsigned()).collect(), present))
+    }
+
+    /// The values of a row, and where it has none.
+    fn all_values(&self, row: usize) -> Result<(Values, Box<[u32]>), ReadError> {
+        if let Some((lists, range)) = row_of(self.ints, row) {
+            let ints = lists.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("values_int"))?;
+            let values = Values::Decimals(self.decimal(row)?, Ints::new(&ints.values()[range.clone()]));
+            return Ok((values, nulls(ints, range)));
+        }
+        let Some((lists, range)) = row_of(self.doubles, row) else {
+            // A column that holds nothing but null elements is left out by whoever read the batch.
+            return Ok((Values::None, Box::default()));
+        };
+        let doubles =
+            lists.values().as_primitive_opt::<Float64Type>().ok_or_else(|| missing("values_double"))?;
+        Ok((Values::Doubles(doubles.values()[range.clone()].into()), nulls(doubles, range)))
+    }
+
+    /// All start timestamps of a row, 0 for unknown; empty when it has none.
+    fn all_starts(&self, row: usize) -> Result<Box<[i64]>, ReadError> {
+        let Some((lists, range)) = row_of(self.starts, row) else { return Ok(Box::default()) };
+        let values = lists.values().as_primitive_opt::<Int64Type>().ok_or_else(|| missing("start_ts"))?;
+        Ok(range.map(|at| if values.is_valid(at) { values.value(at) } else { 0 }).collect())
     }
 
     fn double_bits(&self, row: usize, clip: &Clip) -> Result<(Vec<u64>, Vec<bool>), ReadError> {
@@ -218,20 +227,16 @@ fn row_of(lists: Option<&ListArray>, row: usize) -> Option<(&ListArray, Range<us
     Some((lists, elements(lists, row)?))
 }
 
-fn check_len(have: usize, want: usize) -> Result<(), ReadError> {
+pub(super) fn check_len(have: usize, want: usize) -> Result<(), ReadError> {
     if have == want {
         return Ok(());
     }
     Err(ReadError(format!("a row has {have} elements for {want} timestamps")))
 }
 
-fn blank_nulls(values: &mut [f64], array: &dyn Array, from: usize) {
+fn nulls(array: &dyn Array, range: Range<usize>) -> Box<[u32]> {
     if array.null_count() == 0 {
-        return;
+        return Box::default();
     }
-    for (at, value) in values.iter_mut().enumerate() {
-        if array.is_null(from + at) {
-            *value = f64::from_bits(EMPTY);
-        }
-    }
+    range.clone().filter(|at| array.is_null(*at)).map(|at| (at - range.start) as u32).collect()
 }
