@@ -207,7 +207,7 @@ fn die_at(name: &str, nth: u32, data: &Path, ledger: &mut Ledger) -> Result<Deat
     let url = firn.url().to_string();
     let done = AtomicBool::new(false);
     let n_pushed = AtomicUsize::new(0);
-    let pushed = thread::scope(|scope| {
+    let enough = thread::scope(|scope| {
         let pusher = scope.spawn(|| -> Result<(), String> {
             while !done.load(Ordering::Relaxed) {
                 if !ledger.push(&url)? {
@@ -217,20 +217,22 @@ fn die_at(name: &str, nth: u32, data: &Path, ledger: &mut Ledger) -> Result<Deat
             }
             Ok(())
         });
-        let mut n_flushed = 0;
+        let (mut n_flushed, mut enough) = (0, false);
         // What a flush answers does not matter here; that it is not answered does.
         while flush(&url).is_ok() && !pusher.is_finished() {
             n_flushed += 1;
-            if n_flushed >= FLUSHES && n_pushed.load(Ordering::Relaxed) >= PUSHES {
+            enough = n_flushed >= FLUSHES && n_pushed.load(Ordering::Relaxed) >= PUSHES;
+            if enough {
                 break;
             }
             thread::sleep(Duration::from_millis(50));
         }
         done.store(true, Ordering::Relaxed);
-        pusher.join().map_err(|_| "the client panicked".to_string())?
+        pusher.join().map_err(|_| "the client panicked".to_string())??;
+        Ok::<bool, String>(enough)
     });
-    pushed?;
-    if firn.child().is_running() {
+    // Where nobody answered any more it is dying, and may not have got round to it.
+    if enough? && firn.child().is_running() {
         firn.child().kill();
         let n = n_pushed.into_inner();
         return Ok(Death::Unreached(format!("{n} pushes and at least {FLUSHES} flushes")));
