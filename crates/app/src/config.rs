@@ -48,6 +48,15 @@ pub struct StorageConfig {
     pub wal_dir: String,
 }
 
+impl StorageConfig {
+    /// A store that we do not speak to must not be taken for the name of a folder: the data would lie beside us.
+    fn violation(&self) -> Option<String> {
+        let folder = self.url.strip_prefix("file://").unwrap_or(&self.url);
+        let is_known = self.url == "memory://" || !(folder.is_empty() || folder.contains("://"));
+        (!is_known).then(|| format!("storage.url: {:?} is neither a folder nor memory://", self.url))
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -132,6 +141,10 @@ impl Config {
             violations
                 .push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
         }
+        violations.extend(self.storage.violation());
+        violations
+            .extend(self.ingester.violations().into_iter().map(|violation| format!("ingester.{violation}")));
+        violations.extend(self.bucket.violations());
         violations.extend(self.querier.violations());
         violations.extend(limits::LimitsHandle::new(&self.limits).err().map(|e| e.to_string()));
         if violations.is_empty() { Ok(()) } else { Err(violations) }
@@ -255,6 +268,24 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert_eq!(violations.len(), 5, "{text}");
+    }
+
+    #[test]
+    fn values_that_components_refuse_are_listed_with_the_others() {
+        let violations = load(
+            "target: querier\nstorage: {url: 's3://bucket/x'}\ningester: {window: 7m}\nbucket: {commit_attempts: 0}\nquerier: {max_concurrent: 0}\n",
+        )
+        .unwrap_err();
+        let text = violations.join("\n");
+        for part in
+            ["target", "storage.url", "ingester.window", "bucket.commit_attempts", "querier.max_concurrent"]
+        {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert_eq!(violations.len(), 5, "{text}");
+        for url in ["memory://", "file:///var/firn", "./data/tables", "/data"] {
+            assert!(load(&format!("storage: {{url: '{url}'}}\n")).is_ok(), "{url}");
+        }
     }
 
     #[test]
