@@ -131,7 +131,7 @@ impl Decoder {
         };
         self.learn(tenant, generation, work, source);
         let grace = self.limits.for_tenant(tenant).creation_grace_period;
-        guard::drop_future(&mut work.batch, self.clock.now_ms(), grace, &mut decoded.refused);
+        guard::drop_misplaced(&mut work.batch, self.clock.now_ms(), grace, &mut decoded.refused);
         work.buffers.drop_empty(&mut work.batch);
         Ok(decoded)
     }

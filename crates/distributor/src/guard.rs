@@ -1,22 +1,31 @@
+use std::ops::RangeInclusive;
+
 use limits::PromDuration;
 use model::{Batch, ShardBatch};
 use wire::{Pushed, RefusalReason};
 
 use crate::canonical::describe;
 
-/// Takes samples out of the batch that are further ahead of the clock than allowed; a grace of 0 allows all.
-/// Costs one pass over the timestamps when there are none.
-pub(crate) fn drop_future(batch: &mut Batch, now_ms: i64, grace: PromDuration, refused: &mut Pushed) {
-    if grace.is_zero() {
-        return;
-    }
-    let latest = now_ms.saturating_add(grace.millis());
+/// The times that a table can hold: a day of the calendar names each partition, and other readers of the table know
+/// the years 1 to 9999.
+const STORABLE: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
+
+/// Takes samples out of the batch that are further ahead of the clock than allowed, or at a time that no table holds;
+/// a grace of 0 allows all that can be stored. Costs one pass over the timestamps when there are none.
+pub(crate) fn drop_misplaced(batch: &mut Batch, now_ms: i64, grace: PromDuration, refused: &mut Pushed) {
+    let earliest = *STORABLE.start();
+    let latest = if grace.is_zero() { i64::MAX } else { now_ms.saturating_add(grace.millis()) };
+    let taken = earliest..=latest.min(*STORABLE.end());
     let Batch { bytes, shards, .. } = batch;
     for columns in shards.iter_mut() {
-        let floats = columns.timestamps.iter().fold(i64::MIN, |max, ts| max.max(*ts));
-        let histograms = columns.histograms.iter().map(|sample| sample.timestamp).max();
-        if floats.max(histograms.unwrap_or(i64::MIN)) > latest {
-            drop_after(columns, bytes, latest, &mut |run, timestamp| {
+        let times = (columns.timestamps.iter().copied())
+            .chain(columns.histograms.iter().map(|sample| sample.timestamp))
+            .fold((earliest, earliest), |(min, max), ts| (min.min(ts), max.max(ts)));
+        if taken.contains(&times.0) && taken.contains(&times.1) {
+            continue;
+        }
+        drop_outside(columns, bytes, &taken, &mut |run, timestamp| {
+            if timestamp > latest {
                 refused.refuse(RefusalReason::TooFarInFuture, 1, || {
                     let ahead = timestamp.saturating_sub(now_ms) / 1000;
                     format!(
@@ -24,12 +33,23 @@ pub(crate) fn drop_future(batch: &mut Batch, now_ms: i64, grace: PromDuration, r
                         describe(run)
                     )
                 });
-            });
-        }
+            } else {
+                let far = timestamp > *taken.end();
+                let reason = if far { RefusalReason::TooFarInFuture } else { RefusalReason::TooOld };
+                refused.refuse(reason, 1, || {
+                    format!("sample at {timestamp} is outside the years 1 to 9999: {}", describe(run))
+                });
+            }
+        });
     }
 }
 
-fn drop_after(columns: &mut ShardBatch, bytes: &[u8], latest: i64, refuse: &mut impl FnMut(&[u8], i64)) {
+fn drop_outside(
+    columns: &mut ShardBatch,
+    bytes: &[u8],
+    taken: &RangeInclusive<i64>,
+    refuse: &mut impl FnMut(&[u8], i64),
+) {
     let (mut from, mut kept) = (0, 0);
     let mut histograms = std::mem::take(&mut columns.histograms).into_iter();
     for series in &mut columns.series {
@@ -38,7 +58,7 @@ fn drop_after(columns: &mut ShardBatch, bytes: &[u8], latest: i64, refuse: &mut 
         let first = kept;
         for i in from..to {
             let timestamp = columns.timestamps[i];
-            if timestamp > latest {
+            if !taken.contains(&timestamp) {
                 refuse(run, timestamp);
                 continue;
             }
@@ -49,7 +69,7 @@ fn drop_after(columns: &mut ShardBatch, bytes: &[u8], latest: i64, refuse: &mut 
         from = to;
         let before = columns.histograms.len();
         for sample in histograms.by_ref().take(series.n_histograms as usize) {
-            if sample.timestamp > latest {
+            if !taken.contains(&sample.timestamp) {
                 refuse(run, sample.timestamp);
             } else {
                 columns.histograms.push(sample);
@@ -94,9 +114,9 @@ mod tests {
         };
         let mut batch = Batch { bytes: labels.run().to_vec(), shards: vec![columns], ..Batch::default() };
         let mut refused = Pushed::default();
-        drop_future(&mut batch, 0, PromDuration::secs(0), &mut refused);
+        drop_misplaced(&mut batch, 0, PromDuration::secs(0), &mut refused);
         assert_eq!(refused, Pushed::default());
-        drop_future(&mut batch, 0, PromDuration::secs(600), &mut refused);
+        drop_misplaced(&mut batch, 0, PromDuration::secs(600), &mut refused);
         let columns = &batch.shards[0];
         assert_eq!(columns.series, [series(2, 0), series(0, 1), series(1, 0)]);
         assert_eq!(
@@ -108,5 +128,28 @@ mod tests {
         assert_eq!(refused.refused.len(), 1);
         assert_eq!(refused.refused[0].n_samples, 3);
         assert!(refused.refused[0].message.contains("creation_grace_period is 10m: {__name__=\"up\"}"));
+    }
+
+    #[test]
+    fn a_time_that_no_table_holds_is_refused_whatever_the_grace() {
+        let labels = Labels::from_pairs([("__name__", "up")]);
+        let run = (0, labels.run().len() as u32);
+        let series =
+            BatchSeries { id: labels.id(), labels: run, n_floats: 6, n_histograms: 0, n_exemplars: 0 };
+        let (first, last) = (*STORABLE.start(), *STORABLE.end());
+        let columns = ShardBatch {
+            series: vec![series],
+            timestamps: vec![i64::MIN, first - 1, first, last, last + 1, i64::MAX],
+            values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            ..ShardBatch::default()
+        };
+        let mut batch = Batch { bytes: labels.run().to_vec(), shards: vec![columns], ..Batch::default() };
+        let mut refused = Pushed::default();
+        drop_misplaced(&mut batch, 0, PromDuration::secs(0), &mut refused);
+        assert_eq!(batch.shards[0].timestamps, [first, last]);
+        assert_eq!(batch.shards[0].values, [3.0, 4.0]);
+        let reasons: Vec<_> = refused.refused.iter().map(|r| (r.reason, r.n_samples)).collect();
+        assert_eq!(reasons, [(RefusalReason::TooOld, 2), (RefusalReason::TooFarInFuture, 2)]);
+        assert!(refused.refused[0].message.contains("outside the years 1 to 9999: {__name__=\"up\"}"));
     }
 }
