@@ -1,5 +1,5 @@
 -- Samples as plain rows, for DuckDB. First define `metrics`, for instance
---   CREATE VIEW metrics AS SELECT * FROM delta_scan('data/blocks/anonymous/metrics');
+--   CREATE VIEW metrics AS SELECT * FROM delta_scan('data/tables/anonymous/metrics');
 -- or, where the delta extension is missing, from the files that the log lists (never from a glob):
 --   CREATE VIEW metrics AS SELECT * FROM read_parquet([...], hive_partitioning = true, union_by_name = true);
 -- Columns and rules: docs/format/metrics-table.md.

@@ -1,5 +1,5 @@
 -- Samples as plain rows, for Spark. First define `metrics`, for instance
---   CREATE TEMPORARY VIEW metrics AS SELECT * FROM delta.`data/blocks/anonymous/metrics`;
+--   CREATE TEMPORARY VIEW metrics AS SELECT * FROM delta.`data/tables/anonymous/metrics`;
 -- Columns and rules: docs/format/metrics-table.md. A condition on ts alone prunes nothing: add conditions on day,
 -- and where it matters on min_time and max_time in a query of your own shaped like these.
 
