@@ -85,6 +85,43 @@ impl SeriesData {
     }
 }
 
+/// Merges one series after the other. Series whose columns have the same timelines share the joined one, too.
+#[derive(Debug, Default)]
+pub struct Merger {
+    parts: Vec<Arc<[i64]>>,
+    joined: Arc<[i64]>,
+}
+
+impl Merger {
+    /// The same as [`SeriesData::merged`].
+    pub fn merge(&mut self, mut series: SeriesData) -> SeriesData {
+        if series.floats.len() > 1 && follow_each_other(&series.floats) {
+            series.floats = vec![self.join(&series.floats)];
+        }
+        series.merged()
+    }
+
+    fn join(&mut self, columns: &[FloatColumn]) -> FloatColumn {
+        let known = self.parts.len() == columns.len()
+            && self.parts.iter().zip(columns).all(|(part, column)| Arc::ptr_eq(part, &column.timeline));
+        if !known {
+            self.parts = columns.iter().map(|column| Arc::clone(&column.timeline)).collect();
+            self.joined = columns.iter().flat_map(|column| column.timeline.iter().copied()).collect();
+        }
+        let mut values = Vec::with_capacity(self.joined.len());
+        columns.iter().for_each(|column| values.extend_from_slice(&column.values));
+        FloatColumn { timeline: Arc::clone(&self.joined), values }
+    }
+}
+
+/// Whether each column begins after the end of the one before it.
+fn follow_each_other(columns: &[FloatColumn]) -> bool {
+    columns.windows(2).all(|pair| match (pair[0].timeline.last(), pair[1].timeline.first()) {
+        (Some(last), Some(first)) => last < first,
+        _ => false,
+    })
+}
+
 /// Whether one of the cells is so. Looks at many of them at once: of most columns none is.
 pub fn any_cell(cells: &[f64], is_so: impl Fn(f64) -> bool) -> bool {
     cells.chunks(64).any(|chunk| chunk.iter().fold(false, |any, cell| any | is_so(*cell)))
@@ -119,5 +156,37 @@ mod tests {
         let merged = series.merged();
         let samples: Vec<(i64, f64)> = merged.floats[0].samples().collect();
         assert_eq!(samples, [(1, 1.0), (2, 5.0), (3, 6.0), (4, 7.0)]);
+    }
+
+    fn columns(timelines: [&Arc<[i64]>; 2], values: [&[f64]; 2]) -> SeriesData {
+        let mut series = SeriesData::new(Labels::empty());
+        for (timeline, values) in timelines.into_iter().zip(values) {
+            series.floats.push(FloatColumn { timeline: Arc::clone(timeline), values: values.to_vec() });
+        }
+        series
+    }
+
+    #[test]
+    fn a_merger_gives_what_merging_gives_and_shares_timelines() {
+        let (a, b): (Arc<[i64]>, Arc<[i64]>) = (Arc::from([1, 2]), Arc::from([3, 4]));
+        let late: Arc<[i64]> = Arc::from([2, 5]);
+        let empty = f64::from_bits(EMPTY);
+        let mut merger = Merger::default();
+        let mut merged = Vec::new();
+        for series in [
+            columns([&a, &b], [&[1.0, 2.0], &[3.0, 4.0]]),
+            columns([&a, &b], [&[5.0, 6.0], &[7.0, 8.0]]),
+            columns([&a, &b], [&[5.0, empty], &[7.0, 8.0]]),
+            columns([&b, &a], [&[5.0, 6.0], &[7.0, 8.0]]),
+            columns([&a, &late], [&[5.0, 6.0], &[7.0, 8.0]]),
+        ] {
+            let expected = series.clone().merged();
+            let column = merger.merge(series).floats.remove(0);
+            assert!(column.samples().eq(expected.floats[0].samples()));
+            assert_eq!(column.timeline, expected.floats[0].timeline);
+            merged.push(column);
+        }
+        assert!(Arc::ptr_eq(&merged[0].timeline, &merged[1].timeline));
+        assert_eq!(&*merged[2].timeline, &[1, 3, 4]);
     }
 }

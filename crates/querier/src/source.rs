@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use model::{Labels, SeriesData, TenantId};
+use model::{Labels, Merger, SeriesData, TenantId};
 use wire::{LabelsRequest, Select, SelectError, SelectRequest, SelectStats};
 
 /// Recent and stored series as one.
@@ -73,7 +73,8 @@ fn merge(stored: Vec<SeriesData>, recent: Vec<SeriesData>) -> Vec<SeriesData> {
             _ => merged.push(next),
         }
     }
-    merged.into_iter().map(SeriesData::merged).collect()
+    let mut merger = Merger::default();
+    merged.into_iter().map(|series| merger.merge(series)).collect()
 }
 
 fn union<T: Ord>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {

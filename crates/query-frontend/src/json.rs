@@ -11,6 +11,9 @@ use wire::QueryStats;
 pub(crate) const CONTENT_TYPE: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
 
+/// Integers below are doubles without rounding: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// Most warnings and most infos in one answer.
 const MAX_ANNOTATIONS: usize = 10;
 
@@ -51,12 +54,14 @@ impl Json {
     /// A timestamp: seconds with three decimals unless whole.
     pub(crate) fn timestamp(&mut self, ms: i64) -> &mut Json {
         self.comma();
-        let sign = if ms < 0 { "-" } else { "" };
+        if ms < 0 {
+            self.text.push('-');
+        }
         let (secs, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-        let _written = match rest {
-            0 => write!(self.text, "{sign}{secs}"),
-            _ => write!(self.text, "{sign}{secs}.{rest:03}"),
-        };
+        push_integer(&mut self.text, secs);
+        if rest != 0 {
+            let _written = write!(self.text, ".{rest:03}");
+        }
         self
     }
 
@@ -181,7 +186,15 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QuerySta
 /// Writes a float as Go's `encoding/json` does: shortest digits, an exponent below 1e-6 and from 1e21 on.
 pub(crate) fn write_float(out: &mut String, value: f64) {
     let magnitude = value.abs();
-    let _written = if value.is_nan() {
+    // Many values are integers, and those are written without a search for the shortest digits.
+    let is_integer = magnitude < EXACT && magnitude.trunc() == magnitude;
+    let _written = if is_integer {
+        if value.is_sign_negative() {
+            out.push('-');
+        }
+        push_integer(out, magnitude as u64);
+        Ok(())
+    } else if value.is_nan() {
         out.write_str("NaN")
     } else if value.is_infinite() {
         out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
@@ -190,6 +203,20 @@ pub(crate) fn write_float(out: &mut String, value: f64) {
     } else {
         write!(out, "{value}")
     };
+}
+
+fn push_integer(out: &mut String, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
 }
 
 /// Rust writes `1.5e-7` and `1e21` where Go writes `1.5e-07` and `1e+21`.
@@ -314,6 +341,10 @@ mod tests {
             (-0.0, "-0"),
             (1.0, "1"),
             (0.1, "0.1"),
+            (-1_234_567_890.0, "-1234567890"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1_234_567.5, "1234567.5"),
             (1e-6, "0.000001"),
             (9.9e-7, "9.9e-07"),
             (1e20, "100000000000000000000"),

@@ -434,6 +434,7 @@ impl Found {
     /// Where each of these series is held, new ones included.
     fn series_of(&mut self, labels: &[Labels], budget: &SelectBudget) -> Result<Vec<usize>, SelectError> {
         let mut indexes = Vec::with_capacity(labels.len());
+        self.by_id.reserve(labels.len());
         for labels in labels {
             let index = match self.by_id.entry(labels.id()) {
                 Entry::Occupied(known) => *known.get(),

@@ -14,6 +14,8 @@ pub(super) struct Timeline {
     /// Blocks with a row in the range.
     blocks: Vec<u32>,
     with_open: bool,
+    /// Rows in these blocks and open ones.
+    n_rows: usize,
     order: Order,
 }
 
@@ -39,6 +41,7 @@ impl Timeline {
         if with_open {
             times.extend_from_slice(rows.open_times());
         }
+        let n_rows = times.len();
         if times.windows(2).all(|pair| pair[0] < pair[1]) {
             let from = times.partition_point(|ts| *ts < range.start);
             let to = times.partition_point(|ts| *ts <= range.end);
@@ -46,6 +49,7 @@ impl Timeline {
                 times: times[from..to.max(from)].into(),
                 blocks,
                 with_open,
+                n_rows,
                 order: Order::From(from),
             };
         }
@@ -54,7 +58,7 @@ impl Timeline {
         sorted.dedup();
         let place = |ts: &i64| sorted.binary_search(ts).map_or(OUTSIDE, |at| at as u32);
         let places = times.iter().map(place).collect();
-        Timeline { times: sorted.into(), blocks, with_open, order: Order::Places(places) }
+        Timeline { times: sorted.into(), blocks, with_open, n_rows, order: Order::Places(places) }
     }
 
     /// A slot's column and its number of samples; `None` when it has no sample. `cells` is a buffer.
@@ -64,16 +68,17 @@ impl Timeline {
         slot: usize,
         cells: &mut Vec<f64>,
     ) -> Option<(FloatColumn, usize)> {
-        cells.clear();
-        for block in &self.blocks {
-            rows.blocks()[*block as usize].cells(slot, cells);
-        }
-        if self.with_open {
-            cells.extend((0..rows.n_open()).map(|row| rows.cell(row, slot)));
-        }
         let values = match &self.order {
-            Order::From(from) => cells[*from..*from + self.times.len()].to_vec(),
+            Order::From(from) => {
+                let mut values = Vec::with_capacity(self.n_rows);
+                self.append_cells(rows, slot, &mut values);
+                values.truncate(*from + self.times.len());
+                values.drain(..*from);
+                values
+            }
             Order::Places(places) => {
+                cells.clear();
+                self.append_cells(rows, slot, cells);
                 let mut values = vec![f64::from_bits(EMPTY); self.times.len()];
                 for (cell, place) in cells.iter().zip(places) {
                     if *place != OUTSIDE && !is_empty_cell(*cell) {
@@ -85,6 +90,16 @@ impl Timeline {
         };
         let n_samples: usize = values.iter().map(|cell| usize::from(!is_empty_cell(*cell))).sum();
         (n_samples > 0).then(|| (FloatColumn { timeline: Arc::clone(&self.times), values }, n_samples))
+    }
+
+    /// The slot's cells in the order of the rows.
+    fn append_cells(&self, rows: &GroupRows, slot: usize, cells: &mut Vec<f64>) {
+        for block in &self.blocks {
+            rows.blocks()[*block as usize].cells(slot, cells);
+        }
+        if self.with_open {
+            cells.extend((0..rows.n_open()).map(|row| rows.cell(row, slot)));
+        }
     }
 }
 

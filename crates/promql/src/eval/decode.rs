@@ -152,9 +152,18 @@ impl<'t> Track<'t> {
     }
 
     fn find_resets(&self) -> Vec<usize> {
+        // Most counters only ever grow, and that is soon seen.
+        if self.starts.is_empty() && !any_drop(&self.values) {
+            return Vec::new();
+        }
         let drops = |index: &usize| self.values[*index] < self.values[*index - 1] || self.starts_anew(*index);
         (1..self.values.len()).filter(drops).collect()
     }
+}
+
+fn any_drop(values: &[f64]) -> bool {
+    let pairs = values.iter().zip(values.get(1..).unwrap_or_default());
+    pairs.fold(false, |any, (earlier, later)| any | (later < earlier))
 }
 
 /// How many samples a histogram counts for, by its size.

@@ -91,7 +91,9 @@ fn extrapolated_floats<const COUNTER: bool, const PER_SECOND: bool>(window: &Win
     let first = values[0];
     let mut result = values[values.len() - 1] - first;
     if COUNTER {
-        note_overlap(window);
+        if !window.track.starts.is_empty() {
+            note_overlap(window);
+        }
         for index in window.track.resets_in(&window.floats) {
             result += window.track.values[index - 1];
         }
@@ -114,9 +116,6 @@ fn extrapolated_floats<const COUNTER: bool, const PER_SECOND: bool>(window: &Win
 
 fn note_overlap(window: &Window<'_>) {
     let track = window.track;
-    if track.starts.is_empty() {
-        return;
-    }
     let overlap =
         |index: usize| overlaps((track.starts[index - 1], track.times[index - 1]), track.starts[index]);
     if (window.floats.start + 1..window.floats.end).any(overlap) {
