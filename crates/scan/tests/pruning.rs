@@ -45,12 +45,42 @@ async fn a_panel_of_one_metric_reads_a_small_part_of_one_file() {
         "what is counted is what was read"
     );
     assert!(bytes * 4 < size, "cold: {bytes} of {size}");
-    let warm = world.select(metric(), range).await;
+    let neighbour = world.select(vec![is("__name__", "metric_043")], range).await;
     let (_, again) = data_bytes(&world);
     // One page of values, 256 KiB before compression.
-    assert!(again * 10 < size, "warm: {again} of {size}");
-    assert_eq!(warm.stats.n_samples, 40 * 100);
-    assert!(warm.stats.n_requests <= 4, "{:?}", warm.stats);
+    assert!(again * 10 < size, "labels at hand: {again} of {size}");
+    assert_eq!(neighbour.stats.n_samples, 40 * 100);
+    assert!(neighbour.stats.n_requests <= 4, "{:?}", neighbour.stats);
+}
+
+#[tokio::test]
+async fn rows_that_were_read_are_not_read_again_whatever_part_of_them_is_asked_for() {
+    let world = fleet().await;
+    let first = DAY + 30 * HOUR;
+    let all = TimeRange::new(first, first + HOUR);
+    let metric = || vec![is("__name__", "metric_042")];
+    let samples = |selected: &wire::Selected| -> Vec<(i64, u64)> {
+        let columns = selected.series.iter().flat_map(|series| &series.floats);
+        columns.flat_map(|column| column.samples()).map(|(ts, value)| (ts, value.to_bits())).collect()
+    };
+    let cold = scan_of(&world.bucket);
+    let request = |range| SelectRequest {
+        matchers: metric(),
+        range,
+        budget: SelectBudget::unlimited(),
+        min_table_version: None,
+    };
+    let expected = samples(&cold.select(&tenant(), &request(all)).await.unwrap());
+    assert_eq!(expected.len(), 40 * 100);
+    let some = TimeRange::new(first + 60_000, first + 120_000);
+    let part = world.select(metric(), some).await;
+    world.store.take_requests();
+    let whole = world.select(metric(), all).await;
+    assert_eq!(data_bytes(&world), (0, 0));
+    assert_eq!(samples(&whole), expected);
+    let expected: Vec<_> = expected.into_iter().filter(|(ts, _)| some.contains(*ts)).collect();
+    assert_eq!(samples(&part), expected);
+    assert!(!expected.is_empty());
 }
 
 #[tokio::test]
