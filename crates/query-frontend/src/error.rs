@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{Classify, ErrorKind};
+use model::{Classify, ErrorKind, TenantId};
 use server::TenantError;
 use wire::QueryError;
 
@@ -32,6 +32,16 @@ impl ApiError {
     pub(crate) fn tenant(error: &TenantError) -> ApiError {
         ApiError { status: error.status(), error_type: "bad_data", message: error.to_string() }
     }
+
+    /// What a query or a label query has instead of a result. The log says who asked for what when the fault is ours.
+    pub(crate) fn instead_of(asked: &str, tenant: &TenantId, error: QueryError) -> ApiError {
+        let error = ApiError::from(error);
+        if error.status.is_server_error() {
+            let (tenant, message) = (tenant.as_str(), shortened(&error.message));
+            tracing::warn!(tenant, query = shortened(asked), error = message, "query without a result");
+        }
+        error
+    }
 }
 
 impl From<QueryError> for ApiError {
@@ -49,9 +59,6 @@ impl From<QueryError> for ApiError {
             ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             ErrorKind::Corrupt | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        if status.is_server_error() {
-            tracing::warn!(error = message, "query without a result");
-        }
         ApiError { status, error_type, message }
     }
 }

@@ -21,7 +21,8 @@ pub(crate) async fn series(
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let tenant = deps.tenant(&headers)?;
-    let mut series = deps.querier.series(&tenant, &request).await?;
+    let series = deps.querier.series(&tenant, &request).await;
+    let mut series = series.map_err(|e| ApiError::instead_of("series", &tenant, e))?;
     let warnings = truncate(&mut series, params.limit()?);
     let data = |out: &mut json::Json| {
         out.array(|out| {
@@ -41,7 +42,8 @@ pub(crate) async fn names(
 ) -> Result<Response, ApiError> {
     let request = request(&params)?;
     let tenant = deps.tenant(&headers)?;
-    let names = deps.querier.label_names(&tenant, &request).await?;
+    let names = deps.querier.label_names(&tenant, &request).await;
+    let names = names.map_err(|e| ApiError::instead_of("labels", &tenant, e))?;
     Ok(strings(names, params.limit()?))
 }
 
@@ -55,7 +57,8 @@ pub(crate) async fn values(
     let name = unescape(&name);
     let request = request(&params)?;
     let tenant = deps.tenant(&headers)?;
-    let values = deps.querier.label_values(&tenant, &name, &request).await?;
+    let values = deps.querier.label_values(&tenant, &name, &request).await;
+    let values = values.map_err(|e| ApiError::instead_of(&name, &tenant, e))?;
     Ok(strings(values, params.limit()?))
 }
 

@@ -84,7 +84,8 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let tenant = deps.tenant(headers)?;
-    let mut result = deps.querier.query(&tenant, &request).await?;
+    let result = deps.querier.query(&tenant, &request).await;
+    let mut result = result.map_err(|e| ApiError::instead_of(&request.query, &tenant, e))?;
     truncate(&mut result, limit);
     let stats = params.get("stats").map(|_| &result.stats);
     let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);
