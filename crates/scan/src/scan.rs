@@ -194,6 +194,13 @@ enum Content {
     Part(PartRow),
 }
 
+/// Which samples of a row group are wanted.
+struct Wanted {
+    range: TimeRange,
+    /// The part of each timeline that lies in the range.
+    clips: HashMap<u32, Clip>,
+}
+
 /// The series of a query by identity.
 #[derive(Default)]
 struct Found {
@@ -363,37 +370,13 @@ impl<'a> Query<'a> {
         let missing: Vec<MatchedRow> = missing.map(|(row, _)| *row).collect();
         let (batches, timelines) =
             futures::try_join!(read_rows(file, matched.group, &missing), file.timelines(&refs))?;
-        let clips: HashMap<u32, Clip> =
-            timelines.iter().map(|(number, times)| (*number, Clip::new(times, self.range))).collect();
-        let broken = |e| ScanError::read(&file.key, e);
-        let mut read = Vec::with_capacity(missing.len());
-        let mut wanted = missing.iter();
-        for batch in &batches {
-            let samples = SampleRows::new(batch, self.range).map_err(broken)?;
-            for (at, row) in (0..batch.num_rows()).zip(wanted.by_ref()) {
-                read.push(decode(&samples, at, row, &clips).map_err(broken)?);
-            }
-        }
-        if wanted.next().is_some() {
-            let reason = "a row group has fewer rows than its footer says".to_string();
-            return Err(ScanError::Corrupt { path: file.key.to_string(), reason });
-        }
-        let mut read = read.into_iter();
+        let clips = timelines.iter().map(|(number, times)| (*number, Clip::new(times, self.range))).collect();
+        let wanted = Wanted { range: self.range, clips };
+        let mut read = decode_rows(file, matched.group, &batches, &missing, &wanted)?.into_iter();
         let mut pieces = Vec::with_capacity(matched.rows.len());
         for (row, kept) in matched.rows.iter().zip(kept) {
-            let is_kept = kept.is_some();
             let Some(content) = kept.map(Content::Floats).or_else(|| read.next()) else { break };
-            let piece = match content {
-                Content::Part(part) => Piece::Part(part),
-                Content::Floats(floats) => {
-                    let clip = clip_of(row, &clips).map_err(broken)?;
-                    let (column, starts) = floats.floats(clip, self.range).map_err(broken)?;
-                    if !is_kept {
-                        file.keep_row(matched.group, row.row, &floats);
-                    }
-                    Piece::Floats(column, starts)
-                }
-            };
+            let piece = wanted.piece(content, row).map_err(|e| ScanError::read(&file.key, e))?;
             self.account(&piece)?;
             pieces.push((row.series, piece));
         }
@@ -503,19 +486,54 @@ async fn read_rows(
     file.sample_batches(group, rows.iter().map(|row| row.row), with_parts).await
 }
 
-fn decode(
-    samples: &SampleRows<'_>,
-    at: usize,
-    row: &MatchedRow,
-    clips: &HashMap<u32, Clip>,
-) -> Result<Content, ReadError> {
-    Ok(match row.form {
-        RowForm::Floats => Content::Floats(Arc::new(samples.float_row(at)?)),
-        RowForm::Part => Content::Part(samples.part(at, clip_of(row, clips)?)?),
-    })
+/// Decodes the rows that were read, and keeps those with floats for the next query.
+fn decode_rows(
+    file: &TableFile<'_>,
+    group: usize,
+    batches: &[RecordBatch],
+    rows: &[MatchedRow],
+    wanted: &Wanted,
+) -> Result<Vec<Content>, ScanError> {
+    let broken = |e| ScanError::read(&file.key, e);
+    let mut decoded = Vec::with_capacity(rows.len());
+    let mut rows = rows.iter();
+    for batch in batches {
+        let samples = SampleRows::new(batch, wanted.range).map_err(broken)?;
+        for (at, row) in (0..batch.num_rows()).zip(rows.by_ref()) {
+            let content = wanted.decode(&samples, at, row).map_err(broken)?;
+            if let Content::Floats(floats) = &content {
+                file.keep_row(group, row.row, floats);
+            }
+            decoded.push(content);
+        }
+    }
+    if rows.next().is_some() {
+        let reason = "a row group has fewer rows than its footer says".to_string();
+        return Err(ScanError::Corrupt { path: file.key.to_string(), reason });
+    }
+    Ok(decoded)
 }
 
-fn clip_of<'c>(row: &MatchedRow, clips: &'c HashMap<u32, Clip>) -> Result<Option<&'c Clip>, ReadError> {
-    let missing = |number: u32| ReadError(format!("timeline {number} is missing"));
-    row.ts_ref.map(|number| clips.get(&number).ok_or_else(|| missing(number))).transpose()
+impl Wanted {
+    fn decode(&self, samples: &SampleRows<'_>, at: usize, row: &MatchedRow) -> Result<Content, ReadError> {
+        Ok(match row.form {
+            RowForm::Floats => Content::Floats(Arc::new(samples.float_row(at)?)),
+            RowForm::Part => Content::Part(samples.part(at, self.clip_of(row)?)?),
+        })
+    }
+
+    fn piece(&self, content: Content, row: &MatchedRow) -> Result<Piece, ReadError> {
+        Ok(match content {
+            Content::Part(part) => Piece::Part(part),
+            Content::Floats(floats) => {
+                let (column, starts) = floats.floats(self.clip_of(row)?, self.range)?;
+                Piece::Floats(column, starts)
+            }
+        })
+    }
+
+    fn clip_of(&self, row: &MatchedRow) -> Result<Option<&Clip>, ReadError> {
+        let missing = |number: u32| ReadError(format!("timeline {number} is missing"));
+        row.ts_ref.map(|number| self.clips.get(&number).ok_or_else(|| missing(number))).transpose()
+    }
 }
