@@ -13,6 +13,7 @@ mod bytes;
 mod config;
 mod expand;
 mod logs;
+mod memory;
 mod run;
 mod wiring;
 

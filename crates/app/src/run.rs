@@ -1,7 +1,6 @@
 use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use runtime::{Clock, MemoryBudget, Supervisor};
@@ -12,6 +11,7 @@ use crate::allocator;
 use crate::args::{self, Args};
 use crate::config::Config;
 use crate::logs::{self, LogLevel};
+use crate::memory::Shares;
 use crate::wiring;
 
 /// What a process has one of.
@@ -19,7 +19,7 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) registry: SharedRegistry,
-    pub(crate) memory: MemoryBudget,
+    pub(crate) memory: Shares,
     pub(crate) supervisor: Supervisor,
     pub(crate) http: HttpMetrics,
 }
@@ -41,10 +41,23 @@ pub fn run() -> ExitCode {
     match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("firn: {e:#}");
+            eprintln!("firn: {}", described(&e));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that the one before has told already.
+fn described(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// Help and version go to standard output, a wrong flag to standard error.
@@ -80,9 +93,10 @@ fn print_config(yaml: &str) {
 async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> anyhow::Result<()> {
     let bound = Bound::bind(&config.server).await?;
     let registry = SharedRegistry::new();
+    registry.attach(server::process_metrics(env!("CARGO_PKG_VERSION")));
     let gate = Gate::closed("starting: the log is being replayed");
     let http = HttpMetrics::new(&registry, clock.clone());
-    let grace = Duration::from_secs(config.server.graceful_shutdown_timeout_secs);
+    let grace = config.server.graceful_shutdown_timeout.0;
     let limit = config.memory_limit_bytes().map_err(anyhow::Error::msg)?;
     tracing::info!(address = %bound.address(), version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
 
@@ -99,7 +113,8 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
     // The port opens first and closes last; while the log is replayed and while services stop, the gate answers.
     supervisor.start(bound.serve(server::ops_routes(ops)));
 
-    let memory = MemoryBudget::of_process(limit, runtime::resident_bytes());
+    let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()));
+    registry.attach(server::memory_metrics(limit, memory.all()));
     let mut node = Node { config, clock, registry, memory, supervisor, http };
     let routes = wiring::all_in_one(&mut node).await?;
     gate.open(routes);

@@ -28,14 +28,6 @@ pub(crate) const SERVICES: [&str; 7] =
 /// One process needs no more shards than it has cores to lock them; the ring's number comes with the ring.
 const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
-/// Shares of what the process may use beyond its own code, in percent. The rest is for what nobody can state in
-/// advance: a flush's row group and file, the allocator's slack.
-const HEAD_PERCENT: u64 = 36;
-const MEMO_PERCENT: u64 = 6;
-const REQUESTS_PERCENT: u64 = 12;
-const QUERIES_PERCENT: u64 = 16;
-const CACHE_PERCENT: u64 = 6;
-
 /// All roles in one process: the shortest description of the system.
 pub(crate) async fn all_in_one(node: &mut Node) -> anyhow::Result<Router> {
     let limits = LimitsHandle::new(&node.config.limits)?;
@@ -68,7 +60,7 @@ async fn ingester(node: &mut Node, bucket: &Arc<Bucket>, limits: &LimitsHandle) 
         shards: SHARDS.count,
         limits: limits.clone(),
         clock: node.clock.clone(),
-        memory: node.memory.part("the head", HEAD_PERCENT),
+        memory: node.memory.head.clone(),
         metrics: node.registry.with(ingester::Metrics::register),
     };
     let (ingester, flusher, syncer) = Ingester::open(node.config.ingester.clone(), deps).await?;
@@ -84,23 +76,23 @@ fn distributor(node: &Node, ingester: &Ingester, limits: &LimitsHandle) -> Route
         limits: limits.clone(),
         clock: node.clock.clone(),
         shards: SHARDS,
-        memory: node.memory.part("requests", REQUESTS_PERCENT),
+        memory: node.memory.requests.clone(),
     };
     let mut config = node.config.distributor.clone();
-    config.memo_bytes = node.memory.part("the memo", MEMO_PERCENT).at_most(config.memo_bytes);
+    config.memo_bytes = node.memory.memo.at_most(config.memo_bytes);
     let distributor = node.registry.with(|r| Distributor::open(&config, deps, r));
     distributor::routes(distributor, node.config.multitenancy_enabled)
 }
 
 fn querier(node: &Node, ingester: &Ingester, bucket: Arc<Bucket>, limits: &LimitsHandle) -> Router {
-    let memory = node.memory.part("the block cache", CACHE_PERCENT);
+    let memory = node.memory.cache.clone();
     let scan = Scan::open(node.config.scan.clone(), scan::Deps { bucket, memory, clock: node.clock.clone() });
     let querier = node.registry.with(|registry| {
         let deps = querier::Deps {
             recent: Arc::new(ingester.clone()),
             stored: scan,
             limits: limits.clone(),
-            memory: node.memory.part("queries", QUERIES_PERCENT),
+            memory: node.memory.queries.clone(),
             clock: node.clock.clone(),
             registry,
         };

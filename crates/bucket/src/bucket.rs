@@ -1,13 +1,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use model::TenantId;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use parking_lot::Mutex;
-use runtime::Clock;
+use runtime::{Clock, PromDuration};
 use serde::{Deserialize, Serialize};
 
 use crate::BucketError;
@@ -22,10 +21,10 @@ pub struct Config {
     /// How long commits stay in a log at least, in days. A snapshot that was not confirmed for half of it is loaded
     /// anew.
     pub log_retention_days: u32,
-    /// How long a snapshot serves queries before the log is asked again, in seconds.
-    pub poll_interval_secs: u32,
-    /// The longest a request to the object store may take, in seconds.
-    pub request_timeout_secs: u64,
+    /// How long a snapshot serves queries before the log is asked again.
+    pub poll_interval: PromDuration,
+    /// The longest a request to the object store may take.
+    pub request_timeout: PromDuration,
     /// How often a commit tries to win a version before it gives up.
     pub commit_attempts: u32,
 }
@@ -35,8 +34,8 @@ impl Default for Config {
         Config {
             checkpoint_interval: 50,
             log_retention_days: 30,
-            poll_interval_secs: 10,
-            request_timeout_secs: 60,
+            poll_interval: PromDuration::secs(10),
+            request_timeout: PromDuration::secs(60),
             commit_attempts: 100,
         }
     }
@@ -52,10 +51,9 @@ impl Config {
         if self.log_retention_days < 2 {
             violations.push("bucket.log_retention_days: must be at least 2".to_string());
         }
-        if self.request_timeout_secs == 0 || self.commit_attempts == 0 {
-            violations.push(
-                "bucket.request_timeout_secs and bucket.commit_attempts: must be at least 1".to_string(),
-            );
+        if self.request_timeout.millis() == 0 || self.commit_attempts == 0 {
+            violations
+                .push("bucket.request_timeout and bucket.commit_attempts: must be at least 1".to_string());
         }
         violations
     }
@@ -165,14 +163,14 @@ impl Shared {
         path: &Path,
         request: impl Future<Output = Result<T, object_store::Error>>,
     ) -> Result<T, BucketError> {
-        let limit = Duration::from_secs(self.config.request_timeout_secs);
-        match runtime::timeout(limit, request).await {
+        let limit = self.config.request_timeout;
+        match runtime::timeout(limit.0, request).await {
             Some(Ok(value)) => Ok(value),
             Some(Err(e)) => Err(BucketError::store(operation, path, e)),
             None => Err(BucketError::Unavailable {
                 operation,
                 path: path.to_string(),
-                reason: format!("no answer within {} s", self.config.request_timeout_secs),
+                reason: format!("no answer within {limit}"),
             }),
         }
     }

@@ -204,7 +204,7 @@ impl LogTable {
     fn confirmed_lately(&self) -> Option<Option<Arc<Snapshot>>> {
         let state = self.state.read();
         let age_ms = self.shared.clock.now_ms() - state.confirmed_ms?;
-        let fresh = age_ms <= i64::from(self.shared.config.poll_interval_secs) * 1000;
+        let fresh = age_ms <= self.shared.config.poll_interval.millis();
         fresh.then(|| state.snapshot.clone())
     }
 

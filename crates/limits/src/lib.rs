@@ -9,11 +9,10 @@
 //! - the generation grows with every change, so whoever remembers a verdict knows when to forget it.
 
 mod bucket;
-mod duration;
 mod handle;
 mod set;
 
 pub use bucket::TokenBucket;
-pub use duration::{DurationError, PromDuration, format_duration, parse_duration};
 pub use handle::{LimitsConfig, LimitsError, LimitsHandle};
+pub use runtime::{DurationError, PromDuration, format_duration, parse_duration};
 pub use set::{Limits, Overrides};

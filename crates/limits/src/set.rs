@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::PromDuration;
+use runtime::PromDuration;
 
 /// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
 macro_rules! limits {

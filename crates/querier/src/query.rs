@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use limits::{Limits, LimitsHandle};
+use limits::{Limits, LimitsHandle, PromDuration};
 use model::{Labels, SeriesData, TenantId, TimeRange};
 use prometheus_client::registry::Registry;
 use promql::ast::ValueType;
@@ -105,7 +105,6 @@ impl Query for Querier {
 impl Inner {
     async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         let limits = self.limits.for_tenant(tenant);
-        check_range(request, &limits)?;
         let start = self.clock.instant();
         let timeout = timeout(request, &limits);
         let deadline = start + timeout;
@@ -117,6 +116,7 @@ impl Inner {
         let canceled = CancelOnDrop::default();
         let options = self.options(request, &limits, deadline, &canceled);
         let plan = Plan::new(&request.query, &options).map_err(|e| QueryError::Invalid(e.to_string()))?;
+        check_length(&plan, &limits)?;
         let budget = self.budget(&limits, Some(deadline));
         let selecting = self.select(tenant, &plan, options.lookback_ms, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
@@ -231,11 +231,14 @@ impl Drop for Done<'_> {
     }
 }
 
-fn check_range(request: &QueryRequest, limits: &Limits) -> Result<(), QueryError> {
-    let (length, limit) = (request.end_ms.saturating_sub(request.start_ms), limits.max_query_length.millis());
-    if limit > 0 && length > limit {
+/// The longest stretch of time that a selector of the query needs, ranges and lookback included, is bounded.
+fn check_length(plan: &Plan, limits: &Limits) -> Result<(), QueryError> {
+    let lengths = plan.selects().into_iter().map(|spec| spec.range.end.saturating_sub(spec.range.start));
+    let (length, limit) = (lengths.max().unwrap_or(0), limits.max_query_length);
+    if limit.millis() > 0 && length > limit.millis() {
+        let length = PromDuration(Duration::from_millis(length.unsigned_abs()));
         return Err(QueryError::Execution(format!(
-            "the query's range of {length} ms exceeds the limit max_query_length of {limit} ms"
+            "the query needs samples of {length}, which exceeds the limit max_query_length of {limit}"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The one door to the clock, to chance and to tasks; the life of a service; the memory budget.
+//! The one door to the clock, to chance and to tasks; durations; the life of a service; the memory budget.
 //!
 //! On the path: beneath everything that lives.
 //!
@@ -8,15 +8,19 @@
 //!   awaited before the next is told, all within one grace period.
 
 mod clock;
+mod duration;
 pub mod fault;
 mod memory;
+mod process;
 mod random;
 mod service;
 mod shutdown;
 mod tasks;
 
 pub use clock::{Clock, ManualClock};
+pub use duration::{DurationError, PromDuration, format_duration, parse_duration};
 pub use memory::{MemoryBudget, MemoryPart, OverBudget, Reservation, container_limit, resident_bytes};
+pub use process::ProcessStats;
 pub use random::random_u64;
 pub use service::{Service, Stopped, Supervisor};
 pub use shutdown::{Shutdown, ShutdownHandle};

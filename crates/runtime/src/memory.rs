@@ -95,6 +95,11 @@ impl MemoryPart {
         MemoryPart::new(name, 0)
     }
 
+    /// What the memory is for.
+    pub fn name(&self) -> &'static str {
+        self.inner.name
+    }
+
     /// The share in bytes, 0 for none.
     pub fn limit(&self) -> u64 {
         self.inner.limit

@@ -11,10 +11,12 @@ mod gate;
 mod listen;
 mod metrics;
 mod ops;
+mod process;
 mod tenant;
 
 pub use gate::Gate;
 pub use listen::{Bound, Config, ListenError, Serve};
 pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, SetLevel, Text, routes as ops_routes};
+pub use process::{memory_metrics, process_metrics};
 pub use tenant::{TENANT_HEADER, TenantError, tenant};

@@ -1,10 +1,15 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
-use runtime::{Service, Shutdown};
+use axum::body::Body;
+use runtime::{PromDuration, Service, Shutdown};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::map_request_body::MapRequestBodyLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// Where the process listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,8 +19,8 @@ pub struct Config {
     pub http_listen_address: String,
     /// The HTTP port: HTTP/1.1 and HTTP/2 without TLS. 0 takes a free one and logs it.
     pub http_listen_port: u16,
-    /// How many seconds stopping may take before the process gives up waiting.
-    pub graceful_shutdown_timeout_secs: u64,
+    /// How long stopping may take before the process gives up waiting.
+    pub graceful_shutdown_timeout: PromDuration,
     /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,ingester=debug`.
     pub log_level: String,
     /// `logfmt` or `json`.
@@ -27,7 +32,7 @@ impl Default for Config {
         Config {
             http_listen_address: "127.0.0.1".to_string(),
             http_listen_port: 9009,
-            graceful_shutdown_timeout_secs: 30,
+            graceful_shutdown_timeout: PromDuration::secs(30),
             log_level: "info".to_string(),
             log_format: "logfmt".to_string(),
         }
@@ -90,8 +95,30 @@ impl Service for Serve {
     type Error = ListenError;
 
     async fn run(self, mut shutdown: Shutdown) -> Result<(), ListenError> {
-        let told = async move { shutdown.wait().await };
-        axum::serve(self.listener, self.routes).with_graceful_shutdown(told).await?;
+        let mut told = shutdown.clone();
+        let routes = bounded(self.routes);
+        let serving =
+            axum::serve(self.listener, routes).with_graceful_shutdown(async move { shutdown.wait().await });
+        let out_of_patience = async {
+            told.wait().await;
+            runtime::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = out_of_patience => tracing::warn!(seconds = DRAIN.as_secs(), "requests cut off after the drain"),
+        }
         Ok(())
     }
+}
+
+/// How long requests in flight may take to finish when the process stops. Everything that was acknowledged is safe by
+/// then, and a client that stopped in the middle of its body would otherwise hold up the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a request's body may pause before the request is given up.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+fn bounded(routes: Router) -> Router {
+    let whole = MapRequestBodyLayer::new(Body::new);
+    routes.layer(ServiceBuilder::new().layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX)).layer(whole))
 }

@@ -27,11 +27,16 @@ impl SharedRegistry {
         SharedRegistry::default()
     }
 
+    /// Shows a registry with names of its own.
+    pub fn attach(&self, registry: Registry) {
+        self.registries.lock().push(registry);
+    }
+
     /// Lets a component register its metrics.
     pub fn with<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
         let mut registry = Registry::with_prefix("firn");
         let component = register(&mut registry);
-        self.registries.lock().push(registry);
+        self.attach(registry);
         component
     }
 

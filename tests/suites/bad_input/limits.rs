@@ -113,5 +113,5 @@ fn each_limit_on_queries_names_itself() {
     let long = [("query", "few{job=\"0\"}"), ("start", ago.as_str()), ("end", &to), ("step", "60s")];
     let answer = queries(&firn, &long);
     assert!([400, 422].contains(&answer.status), "{}", answer.status);
-    expect("length", &answer, answer.status, &["max_query_length", "3600000"]);
+    expect("length", &answer, answer.status, &["max_query_length", "1h"]);
 }
