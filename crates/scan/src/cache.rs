@@ -6,7 +6,15 @@ use quick_cache::Weighter;
 use crate::file::FileMeta;
 
 /// What is kept between queries. Files never change, so nothing is ever out of date.
-pub(crate) type Cache = quick_cache::sync::Cache<Key, Entry, Bytes>;
+///
+/// Rows have half of the bytes to themselves: a query over many samples must not drive out the footers and labels
+/// that every query starts from.
+pub(crate) struct Cache {
+    rows: Half,
+    others: Half,
+}
+
+type Half = quick_cache::sync::Cache<Key, Entry, Bytes>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
@@ -51,9 +59,31 @@ impl Weighter<Key, Entry> for Bytes {
     }
 }
 
-/// A cache of so many bytes.
-pub(crate) fn of_bytes(bytes: u64) -> Cache {
-    // Nearly all entries are rows: 120 samples in one to eight bytes each.
-    let items = usize::try_from(bytes / 1024).unwrap_or(usize::MAX).clamp(64, 1 << 20);
-    Cache::with_weighter(items, bytes, Bytes)
+impl Cache {
+    /// A cache of so many bytes.
+    pub(crate) fn of_bytes(bytes: u64) -> Cache {
+        let half = |bytes: u64, entry_bytes: u64| {
+            let items = usize::try_from(bytes / entry_bytes).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+            Half::with_weighter(items, bytes, Bytes)
+        };
+        // A row is 120 samples in one to eight bytes each; half of the others are timelines and small pages of labels.
+        Cache { rows: half(bytes / 2, 512), others: half(bytes - bytes / 2, 16_384) }
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
+        self.half_of(key).get(key)
+    }
+
+    pub(crate) fn insert(&self, key: Key, entry: Entry) {
+        self.half_of(&key).insert(key, entry);
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn weight(&self) -> u64 {
+        self.rows.weight() + self.others.weight()
+    }
+
+    fn half_of(&self, key: &Key) -> &Half {
+        if matches!(key, Key::Row(..)) { &self.rows } else { &self.others }
+    }
 }

@@ -13,7 +13,7 @@ use runtime::{Clock, MemoryPart};
 use serde::{Deserialize, Serialize};
 use wire::{LabelsRequest, Select, SelectBudget, SelectError, SelectRequest, Selected};
 
-use crate::cache::{self, Cache};
+use crate::cache::Cache;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::{PIECE_ROWS, TableFile};
@@ -65,7 +65,7 @@ impl Scan {
             bucket: deps.bucket,
             memory: deps.memory,
             clock: deps.clock,
-            cache: cache::of_bytes(bytes),
+            cache: Cache::of_bytes(bytes),
         })
     }
 }
