@@ -6,6 +6,8 @@ everything is queryable and flushed, peak memory, bytes at rest, and the CPU of 
 data and over blocks. The host's speed drifts, so only ratios of one run count: systems alternate within a round.
 
     tests/bench/bench.py --workload std --rounds 3 --recording node_exporter.prom.zst
+
+Flags for Firn come from the environment: BENCH_FIRN_FLAGS="--memory-limit=256MiB".
 """
 
 import argparse
@@ -121,7 +123,7 @@ class Firn(System):
 
     def command(self):
         return [self.binary, f"-server.http-listen-port={self.port}", f"-storage.url={self.data}/tables",
-                f"-storage.wal-dir={self.data}/wal"] + os.environ.get("FIRN_BENCH_FLAGS", "").split()
+                f"-storage.wal-dir={self.data}/wal"] + os.environ.get("BENCH_FIRN_FLAGS", "").split()
 
     def flush(self):
         post(self.url + "/flush")
