@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Query, RawQuery, State};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use serde::Deserialize;
@@ -77,12 +77,43 @@ struct LevelParams {
     log_level: String,
 }
 
-async fn set_log_level(State(ops): State<Ops>, Query(params): Query<LevelParams>) -> Response {
+/// The parameters of the address or, when it has none, of the form: both are written alike.
+fn level_params(query: Option<String>, form: &str) -> Option<LevelParams> {
+    let text = query.unwrap_or_else(|| form.trim().to_string());
+    let address: Uri = format!("/?{text}").parse().ok()?;
+    let Query(params) = Query::try_from_uri(&address).ok()?;
+    Some(params)
+}
+
+async fn set_log_level(State(ops): State<Ops>, RawQuery(query): RawQuery, form: String) -> Response {
+    let Some(params) = level_params(query, &form) else {
+        let reason = "send log_level=info in the address or as a form\n";
+        return (StatusCode::BAD_REQUEST, reason).into_response();
+    };
     match (ops.set_log_level)(&params.log_level) {
         Ok(()) => {
             tracing::info!(log_level = params.log_level, "log level changed");
             format!("{}\n", (ops.log_level)()).into_response()
         }
         Err(reason) => (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_is_taken_from_the_address_or_the_form() {
+        let level = |query: Option<&str>, form: &str| {
+            level_params(query.map(str::to_string), form).map(|params| params.log_level)
+        };
+        assert_eq!(level(Some("log_level=debug"), ""), Some("debug".to_string()));
+        assert_eq!(level(None, "log_level=debug\n"), Some("debug".to_string()));
+        assert_eq!(level(None, "log_level=info,wal=debug"), Some("info,wal=debug".to_string()));
+        assert_eq!(level(None, "log_level=info%2Cwal%3Ddebug"), Some("info,wal=debug".to_string()));
+        for wrong in ["", "debug", "level=debug", "log_level = debug"] {
+            assert_eq!(level(None, wrong), None, "{wrong}");
+        }
     }
 }
