@@ -19,6 +19,8 @@ pub(crate) enum Problem {
         "the tenant sends more than the limits ingestion_rate of {rate} samples a second and ingestion_burst_size of {burst} allow"
     )]
     RateLimited { rate: f64, burst: f64, wait_ms: u64 },
+    #[error("unknown URL parameters: {0}; the import of text takes none")]
+    Parameters(String),
     /// The connection broke while the body came.
     #[error("the request body ended early: {0}")]
     Interrupted(String),
@@ -119,7 +121,8 @@ impl Problem {
             Problem::Push(e) if e.kind() != ErrorKind::Invalid => {
                 Verdict::Plain(StatusCode::INTERNAL_SERVER_ERROR)
             }
-            Problem::Push(_)
+            Problem::Parameters(_)
+            | Problem::Push(_)
             | Problem::Body(_)
             | Problem::Decode(_)
             | Problem::Partly { .. }
@@ -133,6 +136,7 @@ impl Problem {
             Problem::Tenant(_) => "tenant",
             Problem::Unsupported(_) | Problem::Decode(DecodeError::NotVersion1) => "unsupported",
             Problem::RateLimited { .. } => "rate_limited",
+            Problem::Parameters(_) => "parameters",
             Problem::Interrupted(_) => "interrupted",
             Problem::Body(BodyError::TooLarge { .. } | BodyError::Inflates { .. }) => "too_large",
             Problem::Body(BodyError::OverBudget(_)) | Problem::Decode(DecodeError::OverBudget(_)) => "memory",

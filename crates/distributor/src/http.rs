@@ -50,14 +50,28 @@ async fn remote_write(State(shared): State<Shared>, headers: HeaderMap, body: Bo
     shared.answer(asker, outcome.await)
 }
 
-async fn import_text(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+async fn import_text(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let asker = Asker::new(&headers, Sender::Standard);
     let outcome = async {
+        without_parameters(query.as_deref().unwrap_or_default())?;
         let tenant = shared.tenant(&headers)?;
         let encoding = body::negotiate_text(&headers)?;
         shared.distributor.import_text(&tenant, encoding, &headers, body).await
     };
     shared.answer(asker, outcome.await)
+}
+
+/// VictoriaMetrics's endpoint of this path has parameters that change what is stored (`timestamp`, `extra_label`); who
+/// sends one that we do not know must not find other samples here than were meant.
+fn without_parameters(query: &str) -> Result<(), Problem> {
+    let names = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { Ok(()) } else { Err(Problem::Parameters(names.join(", "))) }
 }
 
 impl Shared {

@@ -405,6 +405,18 @@ async fn tenants_come_from_the_header_and_keep_apart() {
 }
 
 #[tokio::test]
+async fn text_with_parameters_that_nobody_knows_is_refused_with_their_names() {
+    let stand = stand();
+    let path = "/api/v1/import/prometheus?timestamp=1594370496905&extra_label=dc%3Deu&";
+    let answer = stand.send("POST", path, &[], "up 1\n").await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("timestamp, extra_label;"), "{answer:?}");
+    assert_eq!(stand.seen().len(), 0);
+    assert!(stand.metrics().contains("reason=\"parameters\"} 1"), "{}", stand.metrics());
+    assert_eq!(stand.send("POST", "/api/v1/import/prometheus?", &[], "up 1\n").await.status, 204);
+}
+
+#[tokio::test]
 async fn text_is_imported_plain_and_packed() {
     let stand = stand();
     let text = "# TYPE up gauge\n# HELP up It answers\nup{job=\"b\",instance=\"a\"} 1\n\nup{job=\"c\"} 2 5\n";
