@@ -314,4 +314,19 @@ mod tests {
         assert_eq!(load("").unwrap(), Config::default());
         assert_eq!(load("# nothing\n").unwrap(), Config::default());
     }
+
+    #[test]
+    fn the_page_about_configuration_names_every_key_with_its_default_and_no_other() {
+        let page = include_str!("../../../docs/configuration.md");
+        let cell = |cell: &str| cell.trim_matches(['|', ' ', '`']).to_string();
+        let rows = page.lines().map(|row| row.split(" | ").map(cell).collect::<Vec<String>>());
+        let documented: BTreeSet<(String, String)> = rows
+            .filter(|row| row.len() == 4 && row[0] != "key")
+            .map(|row| (row[0].clone(), row[2].clone()))
+            .collect();
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        let there_are: BTreeSet<(String, String)> =
+            leaves(&Config::tree()).iter().map(|leaf| (leaf.path.join("."), text(&leaf.default))).collect();
+        assert_eq!(documented, there_are);
+    }
 }
