@@ -1,3 +1,4 @@
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -50,10 +51,11 @@ pub(crate) async fn names(
 /// `/label/<name>/values`
 pub(crate) async fn values(
     State(deps): State<Deps>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
+    let Path(name) = name.map_err(|e| ApiError::bad_data(format!("label name: {}", e.body_text())))?;
     let name = unescape(&name);
     let request = request(&params)?;
     let tenant = deps.tenant(&headers)?;

@@ -203,6 +203,13 @@ async fn label_queries_pass_on_selectors_and_times() {
 }
 
 #[tokio::test]
+async fn a_label_name_that_is_not_utf8_is_refused_like_any_other_parameter() {
+    let (status, body) = Api::new().get("/api/v1/label/%ff/values").await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body.starts_with(r#"{"status":"error","errorType":"bad_data","error":"label name: "#), "{body}");
+}
+
+#[tokio::test]
 async fn tenants_are_taken_from_the_header() {
     let mut api = Api::new();
     api.multitenancy = true;
