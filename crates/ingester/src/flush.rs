@@ -113,6 +113,7 @@ impl Ingester {
             let windows = tenant.open_windows().into_iter().map(|open| (open.window, Reason::Asked));
             let windows: Vec<(Window, Reason)> = windows.collect();
             if let Err(e) = inner.flush_windows(&tenant, &windows).await {
+                tracing::warn!(error = %e, "flush that was asked for; the rest is in memory and on the log");
                 first_error.get_or_insert(e);
             }
         }
@@ -189,14 +190,14 @@ impl Inner {
         tenant: &Arc<Tenant>,
         windows: &[(Window, Reason)],
     ) -> Result<(), FlushError> {
-        self.finish_pending(tenant).await?;
+        self.finish_pending(tenant, "resumed").await?;
         for (window, reason) in windows {
             fault::point("cut.due");
             let table = self.bucket.table(&tenant.id, Table::Metrics);
             let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
             self.cut(tenant, *window, snapshot.as_deref())?;
             Metrics::count(&self.metrics.cuts, reason.as_str());
-            self.finish_pending(tenant).await?;
+            self.finish_pending(tenant, reason.as_str()).await?;
         }
         Ok(())
     }
@@ -227,17 +228,22 @@ impl Inner {
     }
 
     /// Commits the cuts of a tenant that are under way, in their order.
-    async fn finish_pending(&self, tenant: &Arc<Tenant>) -> Result<(), FlushError> {
+    async fn finish_pending(&self, tenant: &Arc<Tenant>, reason: &'static str) -> Result<(), FlushError> {
         loop {
             let pieces = next_pieces(tenant);
             if pieces.is_empty() {
                 return Ok(());
             }
-            self.commit_pieces(tenant, pieces).await?;
+            self.commit_pieces(tenant, pieces, reason).await?;
         }
     }
 
-    async fn commit_pieces(&self, tenant: &Arc<Tenant>, pieces: Vec<Piece>) -> Result<(), FlushError> {
+    async fn commit_pieces(
+        &self,
+        tenant: &Arc<Tenant>,
+        pieces: Vec<Piece>,
+        reason: &'static str,
+    ) -> Result<(), FlushError> {
         let table = self.bucket.table(&tenant.id, Table::Metrics);
         fault::point("upload.before_lookup");
         let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
@@ -258,7 +264,7 @@ impl Inner {
         fault::point("cut.before_sync");
         self.wal.sync().await?;
         fault::point("cut.after_sync");
-        match self.write_and_commit(tenant, &table, &missing).await {
+        match self.write_and_commit(tenant, &table, &missing, reason).await {
             Ok(version) => {
                 self.settle(tenant, missing, version).await;
                 Ok(())
@@ -274,6 +280,7 @@ impl Inner {
         tenant: &Tenant,
         table: &LogTable,
         pieces: &[Piece],
+        reason: &'static str,
     ) -> Result<u64, FlushError> {
         let window = pieces.first().map_or(Window { start: 0, length: 1 }, |piece| piece.cut.window);
         let file = table.new_file(Day::of(window.start));
@@ -281,7 +288,7 @@ impl Inner {
         let written = self.write_block(tenant, &file, window, pieces.to_vec()).await?;
         fault::point("upload.after_write");
         let Some(written) = written else { return Ok(table.version_seen().unwrap_or(0)) };
-        let size = written.bytes.len();
+        let (size, n_samples) = (written.bytes.len(), written.summary.n_samples);
         fault::point("upload.before_put");
         table.upload(&file, written.bytes).await.map_err(store_error(tenant))?;
         fault::point("upload.after_put");
@@ -300,7 +307,17 @@ impl Inner {
         fault::point("commit.after");
         self.metrics.commits.inc();
         self.metrics.block_bytes.inc_by(size as u64);
-        self.metrics.newest_commit_ms.set(self.clock.now_ms());
+        self.metrics.newest_commit_secs.set(self.clock.now_ms() as f64 / 1000.0);
+        tracing::info!(
+            tenant = %tenant.id,
+            window_start_ms = window.start,
+            shards = pieces.len(),
+            samples = n_samples,
+            bytes = size,
+            version = committed.version,
+            reason,
+            "cut committed"
+        );
         Ok(committed.version)
     }
 
@@ -387,7 +404,7 @@ impl Inner {
     }
 
     /// Copies what others know into the metrics.
-    fn observe(&self) {
+    pub(crate) fn observe(&self) {
         let tenants = self.tenants.all();
         let metrics = &self.metrics;
         metrics.tenants.set(self.tenants.len() as i64);

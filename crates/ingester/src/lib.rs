@@ -177,6 +177,7 @@ impl Ingester {
             releasing: tokio::sync::Mutex::new(()),
         });
         replay::run(&inner, replay).await?;
+        inner.observe();
         let ingester = Ingester { inner };
         let flusher = Flusher::new(ingester.clone());
         Ok((ingester, flusher, WalSyncer::new(wal)))

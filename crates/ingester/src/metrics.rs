@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -23,7 +23,7 @@ pub struct Metrics {
     pub(crate) flushing: Gauge,
     pub(crate) pending_cuts: Gauge,
     pub(crate) block_bytes: Counter,
-    pub(crate) newest_commit_ms: Gauge,
+    pub(crate) newest_commit_secs: Gauge<f64, AtomicU64>,
     pub(crate) replay_bytes: Gauge,
     pub(crate) replay_read_bytes: Gauge,
     pub(crate) replay_seconds: Gauge<f64, AtomicU64>,
@@ -37,11 +37,11 @@ pub struct Metrics {
 /// What the log counts, copied from it now and then.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WalMetrics {
-    appended: Gauge,
-    appended_bytes: Gauge,
-    failed_appends: Gauge,
-    syncs: Gauge,
-    failed_syncs: Gauge,
+    appended: Counter,
+    appended_bytes: Counter,
+    failed_appends: Counter,
+    syncs: Counter,
+    failed_syncs: Counter,
     segments: Gauge,
     bytes: Gauge,
 }
@@ -73,7 +73,12 @@ impl Metrics {
         r.register("flushing", "Flushes going on", m.flushing.clone());
         r.register("pending_cuts", "Cuts that are not in the table yet", m.pending_cuts.clone());
         r.register_with_unit("block", "Bytes of blocks uploaded", Unit::Bytes, m.block_bytes.clone());
-        r.register("last_commit_timestamp_ms", "When a cut was last committed", m.newest_commit_ms.clone());
+        r.register_with_unit(
+            "last_commit_timestamp",
+            "When a cut was last committed",
+            Unit::Seconds,
+            m.newest_commit_secs.clone(),
+        );
         m.register_replay(r);
         m.wal.register(registry.sub_registry_with_prefix("wal"));
         m
@@ -118,11 +123,15 @@ impl WalMetrics {
     }
 
     pub(crate) fn set(&self, stats: &wal::WalStats) {
-        self.appended.set(stats.n_appended as i64);
-        self.appended_bytes.set(stats.appended_bytes as i64);
-        self.failed_appends.set(stats.n_failed_appends as i64);
-        self.syncs.set(stats.n_syncs as i64);
-        self.failed_syncs.set(stats.n_failed_syncs as i64);
+        for (counter, value) in [
+            (&self.appended, stats.n_appended),
+            (&self.appended_bytes, stats.appended_bytes),
+            (&self.failed_appends, stats.n_failed_appends),
+            (&self.syncs, stats.n_syncs),
+            (&self.failed_syncs, stats.n_failed_syncs),
+        ] {
+            counter.inner().fetch_max(value, Ordering::Relaxed);
+        }
         self.segments.set(stats.n_segments as i64);
         self.bytes.set(stats.total_bytes as i64);
     }

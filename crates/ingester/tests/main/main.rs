@@ -7,5 +7,6 @@ mod faults;
 mod history;
 mod limits;
 mod log;
+mod logged;
 mod points;
 mod world;
