@@ -37,7 +37,8 @@ pub struct WalSettings {
     pub sync: SyncMode,
     /// Bytes after which a segment is closed.
     pub segment_bytes: u64,
-    /// When the log is longer than this, the windows that hold its oldest samples are cut early.
+    /// When the log is longer than this, the windows that hold its oldest samples are cut early. Not a bound: what no
+    /// table holds stays on the log, so while the store is down the log grows past it.
     pub max_bytes: u64,
 }
 
