@@ -127,7 +127,7 @@ impl Inner {
 
         let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
         let evaluated = runtime::blocking(move || plan.evaluate(data)).await.map_err(QueryError::Internal)?;
-        let evaluated = evaluated.map_err(refuse)?;
+        let evaluated = evaluated.map_err(|e| refuse(e, &limits))?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
         Ok(result(
             evaluated,
@@ -256,11 +256,14 @@ fn query_timeout(limits: &Limits) -> Duration {
     }
 }
 
-fn refuse(error: EvalError) -> QueryError {
+fn refuse(error: EvalError, limits: &Limits) -> QueryError {
     match error {
         EvalError::Timeout => QueryError::Timeout("expression evaluation"),
         EvalError::Canceled => QueryError::Canceled,
-        EvalError::TooManySamples => QueryError::Execution(format!("{error} (limit max_samples_per_query)")),
+        EvalError::TooManySamples => {
+            let limit = limits.max_samples_per_query;
+            QueryError::Execution(format!("{error} (limit max_samples_per_query of {limit})"))
+        }
         EvalError::Execution(message) => QueryError::Execution(message),
     }
 }
@@ -276,5 +279,17 @@ fn result(evaluated: Evaluated, stats: QueryStats) -> QueryResult {
             samples_per_step: evaluated.stats.per_step,
             ..stats
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_samples_are_refused_with_the_value_of_the_limit() {
+        let limits = Limits { max_samples_per_query: 7, ..Limits::default() };
+        let refused = refuse(EvalError::TooManySamples, &limits).to_string();
+        assert!(refused.ends_with("(limit max_samples_per_query of 7)"), "{refused}");
     }
 }
