@@ -1,6 +1,7 @@
 //! What a request should become, worked out slowly and plainly from the generated messages.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use distributor::{DecodeError, Decoder, Workspace};
 use limits::{Limits, LimitsHandle, PromDuration};
@@ -17,6 +18,7 @@ pub(crate) struct Seen {
     pub(crate) metadata: Vec<(String, MetricType, String, String)>,
     pub(crate) refused_labels: usize,
     pub(crate) refused_histograms: usize,
+    pub(crate) refused_times: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,9 @@ pub(crate) struct SeenSeries {
 pub(crate) type SeenExemplar = (i64, u64, Vec<(String, String)>);
 
 pub(crate) const ONE_SHARD: Shards = Shards { count: 1, spread: 1 };
+
+/// The years 1 to 9999, in milliseconds: what a table's `day` can hold.
+const CALENDAR: RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
 /// A decoder without a future guard, so that a test may use any timestamp.
 pub(crate) fn decoder(shards: Shards) -> Decoder {
@@ -59,6 +64,7 @@ pub(crate) fn decode(decoder: &Decoder, body: &[u8], work: &mut Workspace) -> Re
         match refusal.reason {
             RefusalReason::InvalidLabels => seen.refused_labels += refusal.n_samples,
             RefusalReason::InvalidHistogram => seen.refused_histograms += refusal.n_samples,
+            RefusalReason::TooOld | RefusalReason::TooFarInFuture => seen.refused_times += refusal.n_samples,
             other => panic!("{other:?}"),
         }
     }
@@ -116,12 +122,16 @@ pub(crate) fn expected(request: &pb::WriteRequest) -> Seen {
             continue;
         };
         let exemplars: Vec<_> = series.exemplars.iter().filter_map(exemplar).collect();
-        let series = SeenSeries {
+        let mut series = SeenSeries {
             labels,
             floats: series.samples.iter().map(|s| (s.timestamp, s.value.to_bits())).collect(),
             histograms: accepted,
             exemplars,
         };
+        let n_samples = series.floats.len() + series.histograms.len();
+        series.floats.retain(|(timestamp, _)| CALENDAR.contains(timestamp));
+        series.histograms.retain(|(timestamp, _)| CALENDAR.contains(timestamp));
+        seen.refused_times += n_samples - series.floats.len() - series.histograms.len();
         if series.floats.len() + series.histograms.len() + series.exemplars.len() > 0 {
             seen.series.push(series);
         }
