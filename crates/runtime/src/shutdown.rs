@@ -23,11 +23,6 @@ impl Shutdown {
     pub async fn wait(&mut self) {
         let _closed = self.told.wait_for(|told| *told).await.is_err();
     }
-
-    /// Whether it is time to return.
-    pub fn is_told(&self) -> bool {
-        *self.told.borrow()
-    }
 }
 
 impl ShutdownHandle {

@@ -59,30 +59,6 @@ impl FloatOp {
     }
 }
 
-/// The operator as it is written.
-pub(super) fn symbol(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::Mod => "%",
-        BinaryOp::Pow => "^",
-        BinaryOp::Atan2 => "atan2",
-        BinaryOp::Eq => "==",
-        BinaryOp::Ne => "!=",
-        BinaryOp::Lt => "<",
-        BinaryOp::Le => "<=",
-        BinaryOp::Gt => ">",
-        BinaryOp::Ge => ">=",
-        BinaryOp::TrimUpper => "</",
-        BinaryOp::TrimLower => ">/",
-        BinaryOp::And => "and",
-        BinaryOp::Or => "or",
-        BinaryOp::Unless => "unless",
-    }
-}
-
 /// Whether the result of an operator is something else than what it was made of, and loses its name.
 pub(super) fn changes_meaning(op: BinaryOp) -> bool {
     matches!(FloatOp::of(op), FloatOp::Compute(_))
@@ -128,7 +104,7 @@ impl Operated {
 }
 
 fn incompatible_types(lhs: &'static str, op: BinaryOp, rhs: &'static str) -> Unfit {
-    Unfit { notice: Notice::IncompatibleTypes { lhs, op: symbol(op), rhs } }
+    Unfit { notice: Notice::IncompatibleTypes { lhs, op: op.symbol(), rhs } }
 }
 
 fn changed(histogram: &FloatHistogram, change: impl Fn(&mut FloatHistogram)) -> Operated {
@@ -152,7 +128,7 @@ fn combined(
 ) -> Result<Operated, Unfit> {
     let mut result = lhs.clone();
     let combined =
-        combine(&mut result).map_err(|_| Unfit { notice: Notice::IncompatibleBucketLayout(symbol(op)) })?;
+        combine(&mut result).map_err(|_| Unfit { notice: Notice::IncompatibleBucketLayout(op.symbol()) })?;
     if op == BinaryOp::Sub {
         result.reset_hint = ResetHint::Gauge;
     }
