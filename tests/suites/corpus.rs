@@ -83,7 +83,7 @@ impl Store {
     }
 
     fn query(&self, request: QueryRequest) -> Result<Outcome, String> {
-        let result = self.runtime.block_on(self.querier.query(&self.tenant(), &request));
+        let result = self.runtime.block_on(self.querier.query(&self.tenant().into(), &request));
         let result = result.map_err(|e| e.to_string())?;
         Ok(Outcome { value: result.value, warnings: result.warnings, infos: result.infos })
     }

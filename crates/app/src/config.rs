@@ -25,15 +25,15 @@ pub struct Config {
     /// Where data lie: a folder, or `memory://` for a store that forgets.
     pub storage: StorageConfig,
     /// Pushes.
-    pub distributor: distributor::Config,
+    pub distributor: config::distributor::Config,
     /// The log and the head.
-    pub ingester: ingester::Config,
+    pub ingester: config::ingester::Config,
     /// Tables.
-    pub bucket: bucket::Config,
+    pub bucket: config::bucket::Config,
     /// Reading blocks.
-    pub scan: scan::Config,
+    pub scan: config::scan::Config,
     /// Evaluation.
-    pub querier: querier::Config,
+    pub querier: config::querier::Config,
     /// What tenants may do.
     pub limits: limits::LimitsConfig,
 }
@@ -65,11 +65,11 @@ impl Default for Config {
             memory_limit: "auto".to_string(),
             server: server::Config::default(),
             storage: StorageConfig::default(),
-            distributor: distributor::Config::default(),
-            ingester: ingester::Config::default(),
-            bucket: bucket::Config::default(),
-            scan: scan::Config::default(),
-            querier: querier::Config::default(),
+            distributor: config::distributor::Config::default(),
+            ingester: config::ingester::Config::default(),
+            bucket: config::bucket::Config::default(),
+            scan: config::scan::Config::default(),
+            querier: config::querier::Config::default(),
             limits: limits::LimitsConfig::default(),
         }
     }

@@ -19,8 +19,9 @@ mod file;
 mod snapshot;
 mod table;
 
-pub use bucket::{Bucket, Config, Deps};
+pub use bucket::{Bucket, Deps};
 pub use commit::{Commit, Committed, Operation, Txn};
+pub use config::bucket::Config;
 pub use dir::DirStore;
 pub use error::BucketError;
 pub use file::{FileEntry, FileStats, NewFile};

@@ -151,7 +151,7 @@ impl Problem {
     /// What a push that stored `stored` leaves to be told; nothing when all went well.
     pub(crate) fn of(stored: &Pushed, bad_lines: Option<(LineError, usize)>) -> Option<Problem> {
         let n_refused = stored.refused.iter().map(|refusal| refusal.n_samples).sum();
-        let n_stored = stored.n_samples;
+        let n_stored = stored.n_samples();
         if let Some((first, n_lines)) = bad_lines {
             return Some(Problem::Lines { first, n_lines, n_refused, n_stored });
         }

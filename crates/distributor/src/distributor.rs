@@ -9,22 +9,13 @@ use model::{Shards, TenantId};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use runtime::{Clock, MemoryPart, Reservation};
-use serde::{Deserialize, Serialize};
 use wire::{Push, Pushed};
 
+use crate::Config;
 use crate::answer::Problem;
 use crate::body::{self, BodyError, Sender, TextEncoding};
 use crate::decoder::{Decoded, Decoder, Workspace};
 use crate::metrics::{Metrics, Via};
-
-/// Settings of the distributor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Bytes for remembering label runs, over all tenants. A series takes about 200; what does not fit is
-    /// validated anew in each request.
-    pub memo_bytes: u64,
-}
 
 /// What the distributor works with.
 pub struct Deps {
@@ -57,12 +48,6 @@ const MAX_IDLE: usize = 16;
 /// No body is larger than this: positions in a batch have 32 bits, and it may hold a body up to four times
 /// (exemplar labels of two bytes become six).
 const MAX_BODY_BYTES: u64 = 512 << 20;
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { memo_bytes: 64 << 20 }
-    }
-}
 
 impl Distributor {
     /// A distributor. It has no life of its own: it works when it is called.

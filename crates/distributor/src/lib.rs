@@ -28,8 +28,9 @@ mod tenants;
 mod text;
 
 pub use body::BodyError;
+pub use config::distributor::Config;
 pub use decoder::{Decoded, Decoder, Workspace};
-pub use distributor::{Config, Deps, Distributor};
+pub use distributor::{Deps, Distributor};
 pub use http::routes;
 pub use intake::{Counts, DecodeError};
 pub use proto::Malformed;

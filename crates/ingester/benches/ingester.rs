@@ -166,7 +166,7 @@ fn append(bencher: Bencher<'_, '_>) {
         step += 1;
         at_step(&mut batch, step);
         let pushed = runtime.block_on(ingester.push(&TenantId::anonymous(), &batch));
-        pushed.expect("nothing is in the way").n_samples
+        pushed.expect("nothing is in the way").n_samples()
     });
 }
 
@@ -177,7 +177,7 @@ fn append_new_series(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(N_SERIES)).with_inputs(|| runtime.block_on(open())).bench_local_refs(
         |ingester| {
             let pushed = runtime.block_on(ingester.push(&TenantId::anonymous(), &batch));
-            pushed.expect("nothing is in the way").n_samples
+            pushed.expect("nothing is in the way").n_samples()
         },
     );
 }

@@ -11,7 +11,6 @@
 //! - a cut keeps its sequence number for ever, so that repeating it commits nothing;
 //! - no lock is held across an await.
 
-mod config;
 mod cut;
 mod error;
 mod flush;
@@ -37,7 +36,7 @@ use wal::{FileLayer, Wal, WalConfig};
 use crate::cut::Waits;
 use crate::tenants::Tenants;
 
-pub use config::{Config, SyncMode, SyncModeError, WalSettings};
+pub use config::ingester::{Config, SyncMode, SyncModeError, WalSettings};
 pub use error::{FlushError, OpenError};
 pub use flush::Flusher;
 pub use metrics::Metrics;
@@ -149,7 +148,7 @@ impl Ingester {
         let wal_config = WalConfig {
             dir: deps.wal_dir,
             segment_bytes: config.wal.segment_bytes,
-            sync: config.wal.sync.for_wal(),
+            sync: for_wal(config.wal.sync),
         };
         let files = deps.files;
         let opened = runtime::blocking(move || Wal::open(wal_config, files)).await;
@@ -227,5 +226,13 @@ impl Inner {
         let mark = limit / 100 * self.config.cut_at_memory_percent;
         let used = self.head_bytes.load(Ordering::Relaxed).max(0) as u64;
         used.saturating_sub(mark)
+    }
+}
+
+fn for_wal(mode: SyncMode) -> wal::Sync {
+    match mode {
+        SyncMode::Always => wal::Sync::Always,
+        SyncMode::Interval(interval) => wal::Sync::Interval(interval.0),
+        SyncMode::Never => wal::Sync::Never,
     }
 }

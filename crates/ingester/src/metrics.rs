@@ -99,7 +99,7 @@ impl Metrics {
     }
 
     pub(crate) fn pushed(&self, pushed: &Pushed) {
-        self.samples.inc_by(pushed.n_samples as u64);
+        self.samples.inc_by(pushed.n_samples() as u64);
         for refusal in &pushed.refused {
             let reason = ReasonLabel { reason: refusal.reason.as_str() };
             self.refused.get_or_create(&reason).inc_by(refusal.n_samples as u64);

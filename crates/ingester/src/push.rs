@@ -40,7 +40,7 @@ impl Push for Ingester {
         let tenant = inner.tenants.get_or_create(tenant);
         let (pushed, newest_lsn) =
             SCRATCH.with_borrow_mut(|scratch| inner.append(&tenant, batch, scratch))?;
-        if inner.config.wal.sync == SyncMode::Always && (newest_lsn.is_some() || pushed.n_samples > 0) {
+        if inner.config.wal.sync == SyncMode::Always && (newest_lsn.is_some() || pushed.n_samples() > 0) {
             runtime::fault::point("push.before_sync");
             let synced = match newest_lsn {
                 Some(lsn) => inner.wal.sync_through(lsn).await,

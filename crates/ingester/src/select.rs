@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bucket::Table;
-use model::{Labels, SeriesData, TenantId};
-use wire::{LabelsRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats, Selected};
+use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
+use wire::{
+    LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats,
+    Selected,
+};
 
 use crate::Ingester;
 use crate::tenants::Shard;
@@ -29,7 +32,11 @@ impl Select for Ingester {
         Ok(Selected { series: join_equal(series), table_version, stats })
     }
 
-    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError> {
+    async fn series(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Listed<Labels>, SelectError> {
         let mut found = Vec::new();
         for shard in self.shards_of(tenant) {
             self.check_deadline(&request.budget)?;
@@ -38,20 +45,20 @@ impl Select for Ingester {
         }
         found.sort_unstable();
         found.dedup();
-        Ok(found)
+        Ok(self.listed(tenant, Table::Metrics, found))
     }
 
     async fn label_names(
         &self,
         tenant: &TenantId,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError> {
+    ) -> Result<Listed<String>, SelectError> {
         let mut names = BTreeSet::new();
         for shard in self.shards_of(tenant) {
             self.check_deadline(&request.budget)?;
             names.extend(shard.state.lock().head.label_names(&request.selectors, request.range));
         }
-        Ok(names.into_iter().collect())
+        Ok(self.listed(tenant, Table::Metrics, names.into_iter().collect()))
     }
 
     async fn label_values(
@@ -59,17 +66,41 @@ impl Select for Ingester {
         tenant: &TenantId,
         name: &str,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError> {
+    ) -> Result<Listed<String>, SelectError> {
         let mut values = BTreeSet::new();
         for shard in self.shards_of(tenant) {
             self.check_deadline(&request.budget)?;
             values.extend(shard.state.lock().head.label_values(name, &request.selectors, request.range));
         }
-        Ok(values.into_iter().collect())
+        Ok(self.listed(tenant, Table::Metrics, values.into_iter().collect()))
+    }
+
+    async fn exemplars(
+        &self,
+        tenant: &TenantId,
+        _request: &LabelsRequest,
+    ) -> Result<Listed<ExemplarSeries>, SelectError> {
+        Ok(self.listed(tenant, Table::Metrics, Vec::new()))
+    }
+
+    async fn metadata(
+        &self,
+        tenant: &TenantId,
+        request: &MetadataRequest,
+    ) -> Result<Listed<Metadata>, SelectError> {
+        let is_wanted =
+            |known: &Metadata| request.family.as_ref().is_none_or(|family| known.family == *family);
+        let families = Ingester::metadata(self, tenant).into_iter().filter(is_wanted).collect();
+        Ok(self.listed(tenant, Table::Metrics, families))
     }
 }
 
 impl Ingester {
+    /// A list that was taken from the head just now: what left the head before is in the version it names.
+    fn listed<T>(&self, tenant: &TenantId, table: Table, items: Vec<T>) -> Listed<T> {
+        Listed { items, table_version: self.inner.bucket.table(tenant, table).version_seen() }
+    }
+
     fn shards_of(&self, tenant: &TenantId) -> Vec<Arc<Shard>> {
         self.inner.tenants.get(tenant).map(|tenant| tenant.shards()).unwrap_or_default()
     }

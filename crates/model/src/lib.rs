@@ -31,8 +31,8 @@ pub use labels::{
 };
 pub use matcher::{Matcher, MatcherError, MatcherOp};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
-pub use series::{FloatColumn, HistogramPoint, Merger, SeriesData, any_cell};
+pub use series::{ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell};
 pub use shard::{Shards, shard_of};
-pub use tenant::{TenantId, TenantIdError};
+pub use tenant::{TenantId, TenantIdError, TenantIds};
 pub use time::{TimeRange, Window};
 pub use value::{MatrixSeries, SampleValue, Value, VectorSample};

@@ -142,6 +142,26 @@ fn merge_columns(columns: &[FloatColumn]) -> FloatColumn {
     FloatColumn::new(timeline, values)
 }
 
+/// The exemplars of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExemplarSeries {
+    /// The series.
+    pub labels: Labels,
+    /// Its exemplars by time, each once.
+    pub exemplars: Vec<ExemplarPoint>,
+}
+
+/// An exemplar by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExemplarPoint {
+    /// When.
+    pub timestamp: i64,
+    /// The observed value.
+    pub value: f64,
+    /// Its own labels, `trace_id` among them as a rule.
+    pub labels: Labels,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -67,6 +67,49 @@ impl fmt::Debug for TenantId {
     }
 }
 
+/// The owners of the data that a query reads: at least one, sorted, without repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TenantIds(Vec<TenantId>);
+
+impl TenantIds {
+    /// Validates ids that are separated by `|`.
+    pub fn parse(ids: &str) -> Result<TenantIds, TenantIdError> {
+        let mut ids = ids.split('|').map(TenantId::new).collect::<Result<Vec<TenantId>, TenantIdError>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(TenantIds(ids))
+    }
+
+    /// The one tenant, unless there are several.
+    pub fn only(&self) -> Option<&TenantId> {
+        match self.0.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// All of them, in order.
+    pub fn all(&self) -> &[TenantId] {
+        &self.0
+    }
+}
+
+impl From<TenantId> for TenantIds {
+    fn from(id: TenantId) -> TenantIds {
+        TenantIds(vec![id])
+    }
+}
+
+impl fmt::Display for TenantIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, id) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "|" };
+            write!(f, "{separator}{id}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +122,13 @@ mod tests {
         for good in ["a", "team-1", "a.b", "...", "(x)!*'_"] {
             assert!(TenantId::new(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn several_ids_are_sorted_and_said_once() {
+        let ids = TenantIds::parse("b|a|b").unwrap();
+        assert_eq!((ids.to_string().as_str(), ids.only()), ("a|b", None));
+        assert_eq!(TenantIds::parse("a").unwrap().only(), Some(&TenantId::new("a").unwrap()));
+        assert!(TenantIds::parse("a|").is_err() && TenantIds::parse("").is_err());
     }
 }

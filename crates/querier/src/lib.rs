@@ -7,12 +7,11 @@
 //!   so a sample may be in both answers, never in neither;
 //! - a query holds no more series, samples, bytes and time than its tenant may, and says which limit it hit.
 
-mod config;
 mod hints;
 mod metrics;
 mod query;
 mod source;
 mod turns;
 
-pub use config::Config;
+pub use config::querier::Config;
 pub use query::{Deps, Querier};

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use limits::{Limits, LimitsHandle, PromDuration};
-use model::{Labels, SeriesData, TenantId, TimeRange};
+use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
 use prometheus_client::registry::Registry;
 use promql::ast::ValueType;
 use promql::{EvalError, EvalOptions, Evaluated, Plan};
 use runtime::{Clock, MemoryPart};
 use wire::{
-    LabelsRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Select, SelectBudget,
-    SelectRequest, SelectStats,
+    LabelsRequest, MetadataRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Select,
+    SelectBudget, SelectRequest, SelectStats,
 };
 
 use crate::metrics::Metrics;
@@ -67,10 +67,10 @@ impl Querier {
 
 #[async_trait]
 impl Query for Querier {
-    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+    async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         let inner = &self.inner;
         inner.metrics.queries.inc();
-        let result = inner.query(tenant, request).await;
+        let result = inner.query(one(tenants)?, request).await;
         match &result {
             Ok(result) => inner.metrics.count(&result.stats.select),
             Err(_) => {
@@ -80,26 +80,55 @@ impl Query for Querier {
         result
     }
 
-    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
-        Ok(self.inner.source.series(tenant, &self.inner.bounded(tenant, request)).await?)
+    async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
+        let tenant = one(tenants)?;
+        Ok(self.inner.source.series(tenant, self.inner.bounded(tenant, request)).await?)
     }
 
     async fn label_names(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        Ok(self.inner.source.label_names(tenant, &self.inner.bounded(tenant, request)).await?)
+        let tenant = one(tenants)?;
+        Ok(self.inner.source.label_names(tenant, self.inner.bounded(tenant, request)).await?)
     }
 
     async fn label_values(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantIds,
         name: &str,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        Ok(self.inner.source.label_values(tenant, name, &self.inner.bounded(tenant, request)).await?)
+        let tenant = one(tenants)?;
+        Ok(self.inner.source.label_values(tenant, name, self.inner.bounded(tenant, request)).await?)
     }
+
+    async fn exemplars(
+        &self,
+        tenants: &TenantIds,
+        request: &LabelsRequest,
+    ) -> Result<Vec<ExemplarSeries>, QueryError> {
+        let tenant = one(tenants)?;
+        Ok(self.inner.source.exemplars(tenant, self.inner.bounded(tenant, request)).await?)
+    }
+
+    async fn metadata(
+        &self,
+        tenants: &TenantIds,
+        request: &MetadataRequest,
+    ) -> Result<Vec<Metadata>, QueryError> {
+        let tenant = one(tenants)?;
+        let limits = self.inner.limits.for_tenant(tenant);
+        let deadline = self.inner.clock.instant() + query_timeout(&limits);
+        let budget = self.inner.budget(&limits, Some(deadline));
+        Ok(self.inner.source.metadata(tenant, MetadataRequest { budget, ..request.clone() }).await?)
+    }
+}
+
+fn one(tenants: &TenantIds) -> Result<&TenantId, QueryError> {
+    let several = || QueryError::Invalid(format!("no query over several tenants: {tenants}"));
+    tenants.only().ok_or_else(several)
 }
 
 impl Inner {

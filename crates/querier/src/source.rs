@@ -1,8 +1,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use model::{Labels, Merger, SeriesData, TenantId};
-use wire::{LabelsRequest, Select, SelectError, SelectRequest, SelectStats};
+use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId};
+use wire::{LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest, SelectStats};
 
 /// Recent and stored series as one.
 #[derive(Clone)]
@@ -29,30 +29,91 @@ impl Source {
     pub(crate) async fn series(
         &self,
         tenant: &TenantId,
-        request: &LabelsRequest,
+        mut request: LabelsRequest,
     ) -> Result<Vec<Labels>, SelectError> {
-        let recent = self.recent.series(tenant, request).await?;
-        Ok(union(recent, self.stored.series(tenant, request).await?))
+        let recent = self.recent.series(tenant, &request).await?;
+        request.min_table_version = recent.table_version;
+        Ok(union(recent.items, self.stored.series(tenant, &request).await?.items))
     }
 
     pub(crate) async fn label_names(
         &self,
         tenant: &TenantId,
-        request: &LabelsRequest,
+        mut request: LabelsRequest,
     ) -> Result<Vec<String>, SelectError> {
-        let recent = self.recent.label_names(tenant, request).await?;
-        Ok(union(recent, self.stored.label_names(tenant, request).await?))
+        let recent = self.recent.label_names(tenant, &request).await?;
+        request.min_table_version = recent.table_version;
+        Ok(union(recent.items, self.stored.label_names(tenant, &request).await?.items))
     }
 
     pub(crate) async fn label_values(
         &self,
         tenant: &TenantId,
         name: &str,
-        request: &LabelsRequest,
+        mut request: LabelsRequest,
     ) -> Result<Vec<String>, SelectError> {
-        let recent = self.recent.label_values(tenant, name, request).await?;
-        Ok(union(recent, self.stored.label_values(tenant, name, request).await?))
+        let recent = self.recent.label_values(tenant, name, &request).await?;
+        request.min_table_version = recent.table_version;
+        Ok(union(recent.items, self.stored.label_values(tenant, name, &request).await?.items))
     }
+
+    pub(crate) async fn exemplars(
+        &self,
+        tenant: &TenantId,
+        mut request: LabelsRequest,
+    ) -> Result<Vec<ExemplarSeries>, SelectError> {
+        let recent = self.recent.exemplars(tenant, &request).await?;
+        request.min_table_version = recent.table_version;
+        let stored = self.stored.exemplars(tenant, &request).await?;
+        Ok(merge_exemplars(stored.items, recent.items))
+    }
+
+    pub(crate) async fn metadata(
+        &self,
+        tenant: &TenantId,
+        mut request: MetadataRequest,
+    ) -> Result<Vec<Metadata>, SelectError> {
+        let recent = self.recent.metadata(tenant, &request).await?;
+        request.min_table_version = recent.table_version;
+        let stored = self.stored.metadata(tenant, &request).await?;
+        Ok(merge_metadata(recent.items, stored.items))
+    }
+}
+
+/// The exemplars of both halves, each once, by time.
+fn merge_exemplars(stored: Vec<ExemplarSeries>, recent: Vec<ExemplarSeries>) -> Vec<ExemplarSeries> {
+    let mut all: Vec<ExemplarSeries> = stored;
+    all.extend(recent);
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let mut merged: Vec<ExemplarSeries> = Vec::with_capacity(all.len());
+    for series in all {
+        match merged.last_mut() {
+            Some(last) if last.labels == series.labels => last.exemplars.extend(series.exemplars),
+            _ => merged.push(series),
+        }
+    }
+    for series in &mut merged {
+        let key = |e: &ExemplarPoint| (e.timestamp, e.value.to_bits());
+        series.exemplars.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.labels.cmp(&b.labels)));
+        series.exemplars.dedup_by(|a, b| key(a) == key(b) && a.labels == b.labels);
+    }
+    merged
+}
+
+/// The descriptions of both halves by family, each once, the head's first.
+fn merge_metadata(recent: Vec<Metadata>, stored: Vec<Metadata>) -> Vec<Metadata> {
+    let mut all = recent;
+    all.extend(stored);
+    all.sort_by(|a, b| a.family.cmp(&b.family));
+    let mut merged: Vec<Metadata> = Vec::with_capacity(all.len());
+    for one in all {
+        let is_known =
+            merged.iter().rev().take_while(|known| known.family == one.family).any(|known| *known == one);
+        if !is_known {
+            merged.push(one);
+        }
+    }
+    merged
 }
 
 /// Merges two lists sorted by labels; a series that is in both, or twice in one, becomes one.

@@ -1,6 +1,6 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{Classify, ErrorKind, TenantId};
+use model::{Classify, ErrorKind, TenantIds};
 use server::TenantError;
 use wire::QueryError;
 
@@ -34,10 +34,10 @@ impl ApiError {
     }
 
     /// What a query or a label query has instead of a result. The log says who asked for what when the fault is ours.
-    pub(crate) fn instead_of(asked: &str, tenant: &TenantId, error: QueryError) -> ApiError {
+    pub(crate) fn instead_of(asked: &str, tenants: &TenantIds, error: QueryError) -> ApiError {
         let error = ApiError::from(error);
         if error.status.is_server_error() {
-            let (tenant, message) = (tenant.as_str(), shortened(&error.message));
+            let (tenant, message) = (tenants.to_string(), shortened(&error.message));
             tracing::warn!(tenant, query = shortened(asked), error = message, "query without a result");
         }
         error

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use model::TenantId;
+use model::TenantIds;
 use runtime::Clock;
 use tower_http::compression::CompressionLayer;
 use wire::Query;
@@ -48,8 +48,8 @@ pub fn routes(deps: Deps) -> Router {
 
 impl Deps {
     /// Whose data the request asks for.
-    pub(crate) fn tenant(&self, headers: &HeaderMap) -> Result<TenantId, ApiError> {
-        server::tenant(headers, self.multitenancy).map_err(|e| ApiError::tenant(&e))
+    pub(crate) fn tenants(&self, headers: &HeaderMap) -> Result<TenantIds, ApiError> {
+        server::tenants(headers, self.multitenancy).map_err(|e| ApiError::tenant(&e))
     }
 }
 

@@ -21,9 +21,9 @@ pub(crate) async fn series(
     if request.selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
-    let tenant = deps.tenant(&headers)?;
-    let series = deps.querier.series(&tenant, &request).await;
-    let mut series = series.map_err(|e| ApiError::instead_of("series", &tenant, e))?;
+    let tenants = deps.tenants(&headers)?;
+    let series = deps.querier.series(&tenants, &request).await;
+    let mut series = series.map_err(|e| ApiError::instead_of("series", &tenants, e))?;
     let warnings = truncate(&mut series, params.limit()?);
     let data = |out: &mut json::Json| {
         out.array(|out| {
@@ -42,9 +42,9 @@ pub(crate) async fn names(
     params: Params,
 ) -> Result<Response, ApiError> {
     let request = request(&params)?;
-    let tenant = deps.tenant(&headers)?;
-    let names = deps.querier.label_names(&tenant, &request).await;
-    let names = names.map_err(|e| ApiError::instead_of("labels", &tenant, e))?;
+    let tenants = deps.tenants(&headers)?;
+    let names = deps.querier.label_names(&tenants, &request).await;
+    let names = names.map_err(|e| ApiError::instead_of("labels", &tenants, e))?;
     Ok(strings(names, params.limit()?))
 }
 
@@ -58,9 +58,9 @@ pub(crate) async fn values(
     let Path(name) = name.map_err(|e| ApiError::bad_data(format!("label name: {}", e.body_text())))?;
     let name = unescape(&name);
     let request = request(&params)?;
-    let tenant = deps.tenant(&headers)?;
-    let values = deps.querier.label_values(&tenant, &name, &request).await;
-    let values = values.map_err(|e| ApiError::instead_of(&name, &tenant, e))?;
+    let tenants = deps.tenants(&headers)?;
+    let values = deps.querier.label_values(&tenants, &name, &request).await;
+    let values = values.map_err(|e| ApiError::instead_of(&name, &tenants, e))?;
     Ok(strings(values, params.limit()?))
 }
 

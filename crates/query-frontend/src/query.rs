@@ -83,9 +83,9 @@ async fn answer(
     request: QueryRequest,
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?;
-    let tenant = deps.tenant(headers)?;
-    let result = deps.querier.query(&tenant, &request).await;
-    let mut result = result.map_err(|e| ApiError::instead_of(&request.query, &tenant, e))?;
+    let tenants = deps.tenants(headers)?;
+    let result = deps.querier.query(&tenants, &request).await;
+    let mut result = result.map_err(|e| ApiError::instead_of(&request.query, &tenants, e))?;
     truncate(&mut result, limit);
     let stats = params.get("stats").map(|_| &result.stats);
     let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);

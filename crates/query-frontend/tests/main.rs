@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
 use http_body_util::BodyExt;
-use model::{Labels, MatrixSeries, SampleValue, TenantId, Value, VectorSample};
+use model::{ExemplarSeries, Labels, MatrixSeries, Metadata, SampleValue, TenantIds, Value, VectorSample};
 use query_frontend::{Deps, routes};
 use runtime::Clock;
 use tower::ServiceExt;
-use wire::{LabelsRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectError};
+use wire::{
+    LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectError,
+};
 
 /// Answers with two series and remembers what it was asked; `fail` and `limit` as queries fail.
 #[derive(Default)]
@@ -22,7 +24,7 @@ struct Scripted {
 
 #[async_trait]
 impl Query for Scripted {
-    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+    async fn query(&self, tenant: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         self.asked.lock().unwrap().push((tenant.to_string(), request.clone()));
         match request.query.as_str() {
             "long" => return Err(QueryError::Invalid(format!("1:1: parse error: {}", "ä".repeat(100_000)))),
@@ -57,23 +59,31 @@ impl Query for Scripted {
         Ok(QueryResult { value, warnings, infos: Vec::new(), stats: QueryStats::default() })
     }
 
-    async fn series(&self, _tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
+    async fn series(&self, _tenant: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
         self.labels_asked.lock().unwrap().push(request.clone());
         Ok(vec![Labels::from_pairs([("__name__", "up")]), Labels::from_pairs([("__name__", "down")])])
     }
 
-    async fn label_names(&self, _: &TenantId, request: &LabelsRequest) -> Result<Vec<String>, QueryError> {
+    async fn label_names(&self, _: &TenantIds, request: &LabelsRequest) -> Result<Vec<String>, QueryError> {
         self.labels_asked.lock().unwrap().push(request.clone());
         Ok(vec!["__name__".to_string(), "job".to_string()])
     }
 
     async fn label_values(
         &self,
-        _: &TenantId,
+        _: &TenantIds,
         name: &str,
         _: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
         Ok(vec![format!("value of {name}")])
+    }
+
+    async fn exemplars(&self, _: &TenantIds, _: &LabelsRequest) -> Result<Vec<ExemplarSeries>, QueryError> {
+        Ok(Vec::new())
+    }
+
+    async fn metadata(&self, _: &TenantIds, _: &MetadataRequest) -> Result<Vec<Metadata>, QueryError> {
+        Ok(Vec::new())
     }
 }
 

@@ -16,4 +16,5 @@ mod matching;
 mod plan;
 mod scan;
 
-pub use scan::{Config, Deps, Scan};
+pub use config::scan::Config;
+pub use scan::{Deps, Scan};

@@ -8,32 +8,21 @@ use async_trait::async_trait;
 use block::read::{Clip, FloatRow, PartRow, ReadError, RowForm, SampleRows, assemble};
 use bucket::{Bucket, FileEntry, LogTable, Table};
 use futures::{StreamExt as _, TryStreamExt as _};
-use model::{FloatColumn, Labels, Matcher, SeriesData, SeriesId, TenantId, TimeRange, is_empty_cell};
+use model::{
+    ExemplarSeries, FloatColumn, Labels, Matcher, Metadata, SeriesData, SeriesId, TenantId, TimeRange,
+    is_empty_cell,
+};
 use runtime::{Clock, MemoryPart};
-use serde::{Deserialize, Serialize};
-use wire::{LabelsRequest, Select, SelectBudget, SelectError, SelectRequest, Selected};
+use wire::{
+    LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, Selected,
+};
 
+use crate::Config;
 use crate::cache::Cache;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::{PIECE_ROWS, TableFile};
 use crate::{matching, plan};
-
-/// How tables are read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The most bytes kept of footers, page indexes, labels, timelines and rows of floats.
-    pub cache_bytes: u64,
-    /// How many files a query reads at once.
-    pub concurrency: usize,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { cache_bytes: 64 * 1024 * 1024, concurrency: 8 }
-    }
-}
 
 /// What a scan needs.
 #[derive(Debug, Clone)]
@@ -86,7 +75,11 @@ impl Select for Scan {
         Ok(Selected { series, table_version: query.table.version_seen(), stats: query.fetch.stats() })
     }
 
-    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError> {
+    async fn series(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Listed<Labels>, SelectError> {
         let query = Query::new(self, tenant, request.range, &request.budget);
         let mut found = match query.labels(request).await {
             Err(ScanError::Gone(_)) => {
@@ -97,21 +90,21 @@ impl Select for Scan {
         };
         self.memory.set(self.cache.weight());
         found.sort();
-        Ok(found)
+        Ok(Listed { items: found, table_version: query.table.version_seen() })
     }
 
     async fn label_names(
         &self,
         tenant: &TenantId,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError> {
+    ) -> Result<Listed<String>, SelectError> {
         if request.selectors.is_empty() {
             return self.strings(tenant, request, None).await;
         }
-        let series = self.series(tenant, request).await?;
+        let Listed { items: series, table_version } = self.series(tenant, request).await?;
         let names: BTreeSet<&str> =
             series.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-        Ok(names.into_iter().map(str::to_string).collect())
+        Ok(Listed { items: names.into_iter().map(str::to_string).collect(), table_version })
     }
 
     async fn label_values(
@@ -119,13 +112,29 @@ impl Select for Scan {
         tenant: &TenantId,
         name: &str,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError> {
+    ) -> Result<Listed<String>, SelectError> {
         if request.selectors.is_empty() {
             return self.strings(tenant, request, Some(name)).await;
         }
-        let series = self.series(tenant, request).await?;
+        let Listed { items: series, table_version } = self.series(tenant, request).await?;
         let values: BTreeSet<&str> = series.iter().filter_map(|labels| labels.get(name)).collect();
-        Ok(values.into_iter().map(str::to_string).collect())
+        Ok(Listed { items: values.into_iter().map(str::to_string).collect(), table_version })
+    }
+
+    async fn exemplars(
+        &self,
+        _tenant: &TenantId,
+        _request: &LabelsRequest,
+    ) -> Result<Listed<ExemplarSeries>, SelectError> {
+        Ok(Listed { items: Vec::new(), table_version: None })
+    }
+
+    async fn metadata(
+        &self,
+        _tenant: &TenantId,
+        _request: &MetadataRequest,
+    ) -> Result<Listed<Metadata>, SelectError> {
+        Ok(Listed { items: Vec::new(), table_version: None })
     }
 }
 
@@ -136,7 +145,7 @@ impl Scan {
         tenant: &TenantId,
         request: &LabelsRequest,
         name: Option<&str>,
-    ) -> Result<Vec<String>, SelectError> {
+    ) -> Result<Listed<String>, SelectError> {
         let query = Query::new(self, tenant, request.range, &request.budget);
         let found = match query.strings(name, request.min_table_version).await {
             Err(ScanError::Gone(_)) => {
@@ -146,7 +155,7 @@ impl Scan {
             other => other?,
         };
         self.memory.set(self.cache.weight());
-        Ok(found.into_iter().collect())
+        Ok(Listed { items: found.into_iter().collect(), table_version: query.table.version_seen() })
     }
 }
 

@@ -30,16 +30,19 @@ async fn label_queries_read_no_data_pages() {
     let sizes: u64 = world.table.snapshot().await.unwrap().unwrap().files().map(|file| file.size).sum();
     let request = labels_request(Vec::new(), TimeRange::new(DAY, DAY + 48 * HOUR));
     world.store.take_requests();
-    let names = world.scan.label_names(&tenant(), &request).await.unwrap();
+    let names = world.scan.label_names(&tenant(), &request).await.unwrap().items;
     assert_eq!(names, ["__name__", "instance", "job"]);
-    let values = world.scan.label_values(&tenant(), "instance", &request).await.unwrap();
+    let values = world.scan.label_values(&tenant(), "instance", &request).await.unwrap().items;
     assert_eq!(values.len(), 20);
-    assert_eq!(world.scan.label_values(&tenant(), "nope", &request).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        world.scan.label_values(&tenant(), "nope", &request).await.unwrap().items,
+        Vec::<String>::new()
+    );
     let selectors =
         vec![vec![is("__name__", "m3"), Matcher::new("instance", MatcherOp::Regex, "h000.").unwrap()]];
     let narrow = labels_request(selectors, request.range);
-    assert_eq!(world.scan.series(&tenant(), &narrow).await.unwrap().len(), 10);
-    assert_eq!(world.scan.label_values(&tenant(), "__name__", &narrow).await.unwrap(), ["m3"]);
+    assert_eq!(world.scan.series(&tenant(), &narrow).await.unwrap().items.len(), 10);
+    assert_eq!(world.scan.label_values(&tenant(), "__name__", &narrow).await.unwrap().items, ["m3"]);
     let data = data_ranges(&world).await;
     let mut read = 0;
     for request in world.store.take_requests().iter().filter(|request| request.path.ends_with(".parquet")) {
@@ -92,9 +95,11 @@ async fn a_label_query_asked_again_reads_nothing() {
     let narrow =
         labels_request(vec![vec![is("__name__", "m1")], vec![is("instance", "h0001")]], TimeRange::ALL);
     let ask = async || {
-        let mut all = world.scan.label_names(&tenant(), &request).await.unwrap();
-        all.extend(world.scan.label_values(&tenant(), "instance", &request).await.unwrap());
-        all.extend(world.scan.series(&tenant(), &narrow).await.unwrap().iter().map(ToString::to_string));
+        let mut all = world.scan.label_names(&tenant(), &request).await.unwrap().items;
+        all.extend(world.scan.label_values(&tenant(), "instance", &request).await.unwrap().items);
+        all.extend(
+            world.scan.series(&tenant(), &narrow).await.unwrap().items.iter().map(ToString::to_string),
+        );
         all
     };
     let first = ask().await;
@@ -118,7 +123,7 @@ async fn label_queries_look_only_at_files_of_their_time() {
         .collect();
     assert_eq!(paths.len(), 1, "{paths:?}");
     let never = labels_request(Vec::new(), TimeRange::new(0, 1));
-    assert!(world.scan.label_names(&tenant(), &never).await.unwrap().is_empty());
+    assert!(world.scan.label_names(&tenant(), &never).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]
@@ -130,6 +135,6 @@ async fn a_label_query_finds_what_a_select_finds() {
     let request = labels_request(vec![matchers.clone()], TimeRange::ALL);
     let series = scan.series(&tenant(), &request).await.unwrap();
     let selected = world.select(matchers, TimeRange::ALL).await.series;
-    assert_eq!(series, selected.into_iter().map(|series| series.labels).collect::<Vec<_>>());
-    assert_eq!(series.len(), 9);
+    assert_eq!(series.items, selected.into_iter().map(|series| series.labels).collect::<Vec<_>>());
+    assert_eq!(series.items.len(), 9);
 }

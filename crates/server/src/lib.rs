@@ -19,4 +19,4 @@ pub use listen::{Bound, Config, ListenError, Serve};
 pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, SetLevel, Text, routes as ops_routes};
 pub use process::{memory_metrics, process_metrics};
-pub use tenant::{TENANT_HEADER, TenantError, tenant};
+pub use tenant::{TENANT_HEADER, TenantError, tenant, tenants};

@@ -1,7 +1,7 @@
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use model::{TenantId, TenantIdError};
+use model::{TenantId, TenantIdError, TenantIds};
 
 /// The header that names the tenant, as in Mimir and Tempo.
 pub const TENANT_HEADER: &str = "X-Scope-OrgID";
@@ -20,14 +20,29 @@ pub enum TenantError {
     NotText,
 }
 
+/// The tenants that a request reads, separated by `|`; else as [`tenant`].
+pub fn tenants(headers: &HeaderMap, multitenancy: bool) -> Result<TenantIds, TenantError> {
+    match header(headers, multitenancy)? {
+        Some(ids) => Ok(TenantIds::parse(ids)?),
+        None => Ok(TenantId::anonymous().into()),
+    }
+}
+
 /// The tenant of a request. Without multitenancy an absent header means `anonymous`, a present one is still
 /// obeyed, so that a gateway in front can separate tenants.
 pub fn tenant(headers: &HeaderMap, multitenancy: bool) -> Result<TenantId, TenantError> {
-    let Some(value) = headers.get(TENANT_HEADER) else {
-        return if multitenancy { Err(TenantError::Missing) } else { Ok(TenantId::anonymous()) };
-    };
-    let id = value.to_str().map_err(|_| TenantError::NotText)?;
-    Ok(TenantId::new(id)?)
+    match header(headers, multitenancy)? {
+        Some(id) => Ok(TenantId::new(id)?),
+        None => Ok(TenantId::anonymous()),
+    }
+}
+
+fn header(headers: &HeaderMap, multitenancy: bool) -> Result<Option<&str>, TenantError> {
+    match headers.get(TENANT_HEADER) {
+        Some(value) => value.to_str().map(Some).map_err(|_| TenantError::NotText),
+        None if multitenancy => Err(TenantError::Missing),
+        None => Ok(None),
+    }
 }
 
 impl TenantError {
@@ -61,6 +76,8 @@ mod tests {
         assert_eq!(tenant(&HeaderMap::new(), false), Ok(TenantId::anonymous()));
         assert_eq!(tenant(&HeaderMap::new(), true), Err(TenantError::Missing));
         assert_eq!(tenant(&headers("team-1"), true).unwrap().as_str(), "team-1");
+        assert_eq!(tenants(&headers("b|a"), true).unwrap().to_string(), "a|b");
+        assert!(tenant(&headers("b|a"), true).is_err());
         assert_eq!(tenant(&headers("../x"), true).unwrap_err().status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -1,19 +1,22 @@
-//! How data travels between components: the traits [`Push`], [`Select`] and [`Query`], and what they carry.
+//! How data travels between components: the traits [`Push`], [`Select`], [`Query`] and [`Admin`], and what they carry.
 //!
 //! On the path: distributor → **Push** → ingester; querier → **Select** → ingester and scan;
-//! query-frontend → **Query** → querier. Near and far neighbours implement the same trait and wiring chooses.
+//! query-frontend → **Query** → querier; compactor → **Admin** → ingester. Near and far neighbours implement the same trait and wiring chooses.
 //!
 //! Always true:
 //! - components reach one another only through these traits;
 //! - an `Ok` from [`Push::push`] means that everything not named in [`Pushed::refused`] is on the log.
 
+mod admin;
 pub mod generated;
 mod push;
 mod query;
 mod select;
 
+pub use admin::{Admin, AdminError};
 pub use push::{Push, PushError, Pushed, Refusal, RefusalReason};
 pub use query::{Query, QueryError, QueryRequest, QueryResult, QueryStats};
 pub use select::{
-    LabelsRequest, Meter, Select, SelectBudget, SelectError, SelectRequest, SelectStats, Selected,
+    LabelsRequest, Listed, MetadataRequest, Meter, Select, SelectBudget, SelectError, SelectRequest,
+    SelectStats, Selected,
 };

@@ -12,8 +12,12 @@ pub trait Push: Send + Sync {
 /// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pushed {
-    /// Float and histogram samples that are on the log now, those that were there before included.
-    pub n_samples: usize,
+    /// Float samples that are on the log now, those that were there before included.
+    pub n_floats: usize,
+    /// Histogram samples, likewise.
+    pub n_histograms: usize,
+    /// Exemplars, likewise.
+    pub n_exemplars: usize,
     /// What was refused while the rest was kept: one entry per reason, with the first message of each.
     pub refused: Vec<Refusal>,
 }
@@ -40,10 +44,14 @@ pub enum RefusalReason {
     TooFarInFuture,
     /// The tenant has as many series as it may have.
     SeriesLimit,
+    /// The metric has as many series as one may have.
+    MetricSeriesLimit,
     /// Labels break a rule or a limit.
     InvalidLabels,
     /// The histogram is malformed.
     InvalidHistogram,
+    /// The exemplar breaks a rule.
+    InvalidExemplar,
 }
 
 impl RefusalReason {
@@ -54,13 +62,20 @@ impl RefusalReason {
             RefusalReason::TooOld => "too_old",
             RefusalReason::TooFarInFuture => "too_far_in_future",
             RefusalReason::SeriesLimit => "series_limit",
+            RefusalReason::MetricSeriesLimit => "metric_series_limit",
             RefusalReason::InvalidLabels => "invalid_labels",
             RefusalReason::InvalidHistogram => "invalid_histogram",
+            RefusalReason::InvalidExemplar => "invalid_exemplar",
         }
     }
 }
 
 impl Pushed {
+    /// Float and histogram samples that are on the log now.
+    pub fn n_samples(&self) -> usize {
+        self.n_floats + self.n_histograms
+    }
+
     /// Counts one refused sample; `message` is asked for only when it is the first of its reason.
     pub fn refuse(&mut self, reason: RefusalReason, n_samples: usize, message: impl FnOnce() -> String) {
         match self.refused.iter_mut().find(|refusal| refusal.reason == reason) {
@@ -71,7 +86,9 @@ impl Pushed {
 
     /// Adds what became of another part of the same request.
     pub fn absorb(&mut self, other: Pushed) {
-        self.n_samples += other.n_samples;
+        self.n_floats += other.n_floats;
+        self.n_histograms += other.n_histograms;
+        self.n_exemplars += other.n_exemplars;
         for refusal in other.refused {
             self.refuse(refusal.reason, refusal.n_samples, || refusal.message.clone());
         }

@@ -1,31 +1,45 @@
 use async_trait::async_trait;
-use model::{Classify, ErrorKind, Labels, TenantId, Value};
+use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, TenantIds, Value};
 
-use crate::{LabelsRequest, SelectError, SelectStats};
+use crate::{LabelsRequest, MetadataRequest, SelectError, SelectStats};
 
-/// Evaluates queries for a tenant.
+/// Evaluates queries over the data of one tenant, or of several as if they were one.
 #[async_trait]
 pub trait Query: Send + Sync {
     /// Evaluates an instant or a range query.
-    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError>;
+    async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError>;
 
     /// The series that match, sorted.
-    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError>;
+    async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError>;
 
     /// The names of labels, sorted.
     async fn label_names(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError>;
 
     /// The values of a label, sorted.
     async fn label_values(
         &self,
-        tenant: &TenantId,
+        tenants: &TenantIds,
         name: &str,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError>;
+
+    /// The exemplars of the series that match, sorted by labels.
+    async fn exemplars(
+        &self,
+        tenants: &TenantIds,
+        request: &LabelsRequest,
+    ) -> Result<Vec<ExemplarSeries>, QueryError>;
+
+    /// The descriptions of metric families, as [`Select::metadata`](crate::Select::metadata) orders them.
+    async fn metadata(
+        &self,
+        tenants: &TenantIds,
+        request: &MetadataRequest,
+    ) -> Result<Vec<Metadata>, QueryError>;
 }
 
 /// A PromQL query.

@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use model::{Classify, ErrorKind, Labels, Matcher, SeriesData, TenantId, TimeRange};
+use model::{
+    Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TimeRange,
+};
 use runtime::MemoryPart;
 
 /// Answers for the series that match, out of the head or out of the table.
@@ -13,14 +15,15 @@ pub trait Select: Send + Sync {
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError>;
 
     /// The series that match and have a sample near the range, sorted.
-    async fn series(&self, tenant: &TenantId, request: &LabelsRequest) -> Result<Vec<Labels>, SelectError>;
+    async fn series(&self, tenant: &TenantId, request: &LabelsRequest)
+    -> Result<Listed<Labels>, SelectError>;
 
     /// The names of labels of the series that match, sorted.
     async fn label_names(
         &self,
         tenant: &TenantId,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError>;
+    ) -> Result<Listed<String>, SelectError>;
 
     /// The values of one label of the series that match, sorted.
     async fn label_values(
@@ -28,7 +31,22 @@ pub trait Select: Send + Sync {
         tenant: &TenantId,
         name: &str,
         request: &LabelsRequest,
-    ) -> Result<Vec<String>, SelectError>;
+    ) -> Result<Listed<String>, SelectError>;
+
+    /// The exemplars of the series that match, sorted by labels.
+    async fn exemplars(
+        &self,
+        tenant: &TenantId,
+        request: &LabelsRequest,
+    ) -> Result<Listed<ExemplarSeries>, SelectError>;
+
+    /// The descriptions of metric families, sorted by family; one that was described in several ways is there several
+    /// times, the newest description first.
+    async fn metadata(
+        &self,
+        tenant: &TenantId,
+        request: &MetadataRequest,
+    ) -> Result<Listed<Metadata>, SelectError>;
 }
 
 /// Which samples are wanted.
@@ -58,6 +76,26 @@ pub struct LabelsRequest {
     pub budget: Arc<SelectBudget>,
     /// As in [`SelectRequest`].
     pub min_table_version: Option<u64>,
+}
+
+/// Which descriptions of metric families are wanted.
+#[derive(Debug, Clone)]
+pub struct MetadataRequest {
+    /// The family, or all.
+    pub family: Option<String>,
+    /// What the query may still use.
+    pub budget: Arc<SelectBudget>,
+    /// As in [`SelectRequest`], of the table that is asked.
+    pub min_table_version: Option<u64>,
+}
+
+/// The answer to a question for a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed<T> {
+    /// What there is, sorted.
+    pub items: Vec<T>,
+    /// As in [`Selected`], of the table that was asked: `metrics`, `exemplars` or `metadata`.
+    pub table_version: Option<u64>,
 }
 
 /// The answer to a select.

@@ -31,12 +31,22 @@ struct Script {
     seen: Mutex<Vec<(String, Seen)>>,
 }
 
+/// What an ingester says that took all of it.
+fn all_of(batch: &Batch) -> Pushed {
+    Pushed {
+        n_floats: batch.shards.iter().map(|shard| shard.values.len()).sum(),
+        n_histograms: batch.shards.iter().map(|shard| shard.histograms.len()).sum(),
+        n_exemplars: batch.shards.iter().map(|shard| shard.exemplars.len()).sum(),
+        refused: Vec::new(),
+    }
+}
+
 #[async_trait]
 impl Push for Script {
     async fn push(&self, tenant: &TenantId, batch: &Batch) -> Result<Pushed, PushError> {
         self.seen.lock().push((tenant.to_string(), oracle::seen(batch)));
         let answer = self.answers.lock().pop_front();
-        answer.unwrap_or_else(|| Ok(Pushed { n_samples: batch.n_samples(), refused: Vec::new() }))
+        answer.unwrap_or_else(|| Ok(all_of(batch)))
     }
 }
 
@@ -294,7 +304,7 @@ async fn good_neighbours_are_stored_and_the_first_error_is_told() {
 #[tokio::test]
 async fn what_the_ingester_refuses_is_told_as_well() {
     let stand = stand();
-    let mut pushed = Pushed { n_samples: 0, refused: Vec::new() };
+    let mut pushed = Pushed::default();
     pushed.refuse(RefusalReason::DuplicateTimestamp, 1, || "duplicate\nsample".to_string());
     stand.script(Ok(pushed.clone()));
     let answer = stand.push(RW1, snappy(&good())).await;

@@ -230,7 +230,7 @@ impl Decider<'_> {
         if !self.part.start_timestamps.is_empty() {
             out.starts.push(self.part.start_timestamps.get(at).copied().unwrap_or(0));
         }
-        out.pushed.n_samples += 1;
+        out.pushed.n_floats += 1;
     }
 
     fn histogram(&mut self, series: &BatchSeries, target: &mut Target, at: usize, out: &mut Decision) {
@@ -252,7 +252,7 @@ impl Decider<'_> {
         let mut sample = sample.clone();
         sample.histogram.reset_hint = stored_hint(sample.histogram.reset_hint);
         out.histograms.push((target.series_ref, sample));
-        out.pushed.n_samples += 1;
+        out.pushed.n_histograms += 1;
     }
 
     fn refused_by_time(&self, ts: i64) -> Option<RefusalReason> {
@@ -360,7 +360,7 @@ impl Decider<'_> {
     /// A sample where there is one: the same again is taken and dropped, another one refused.
     fn settle(&self, series: &BatchSeries, ts: i64, pushed: Pushed, stored: Stored, out: &mut Decision) {
         if pushed.is(stored) {
-            out.pushed.n_samples += 1;
+            pushed.count(&mut out.pushed);
             return;
         }
         out.pushed.refuse(RefusalReason::DuplicateTimestamp, 1, || {
@@ -472,6 +472,13 @@ impl Request {
 }
 
 impl Pushed {
+    fn count(self, pushed: &mut wire::Pushed) {
+        match self {
+            Pushed::Float(_) => pushed.n_floats += 1,
+            Pushed::Histogram(_) => pushed.n_histograms += 1,
+        }
+    }
+
     fn is(self, stored: Stored) -> bool {
         match (self, stored) {
             (Pushed::Float(a), Stored::Float(b) | Stored::Flushed(b)) => a == b,

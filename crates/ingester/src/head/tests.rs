@@ -120,7 +120,7 @@ fn a_refusal_names_limit_value_and_series() {
     let samples =
         [(&a, 99, 1.0, 0), (&a, 150, 1.0, 0), (&a, 150, 2.0, 0), (&a, 201, 1.0, 0), (&b, 150, 1.0, 0)];
     let decision = push(&mut head, &samples, &rules);
-    assert_eq!(decision.pushed.n_samples, 1);
+    assert_eq!(decision.pushed.n_samples(), 1);
     let messages: Vec<&str> =
         decision.pushed.refused.iter().map(|refusal| refusal.message.as_str()).collect();
     let series = r#"series {__name__="a", instance="x", job="j"}"#;
@@ -184,9 +184,9 @@ fn the_newest_flushed_sample_still_refuses_another_value() {
     head.drop_frozen(7);
     assert!(select(&head, TimeRange::ALL).is_empty());
     let again = push(&mut head, &[(&a, 20, 2.0, 0)], &RULES);
-    assert_eq!((again.pushed.n_samples, again.is_empty()), (1, true));
+    assert_eq!((again.pushed.n_samples(), again.is_empty()), (1, true));
     let other = push(&mut head, &[(&a, 20, 3.0, 0)], &RULES);
-    assert_eq!((other.pushed.n_samples, other.pushed.refused.len()), (0, 1));
+    assert_eq!((other.pushed.n_samples(), other.pushed.refused.len()), (0, 1));
     // Older flushed samples are accepted unread.
     assert_eq!(push(&mut head, &[(&a, 10, 9.0, 0)], &RULES).refs.len(), 1);
 }
@@ -269,7 +269,7 @@ fn a_float_and_a_histogram_at_one_time_are_a_conflict_within_a_request_and_acros
         head.decide(&batch, &part, &RULES, &mut decision);
         head.apply(&batch.bytes, &decision);
         let refused: usize = decision.pushed.refused.iter().map(|refusal| refusal.n_samples).sum();
-        (decision.pushed.n_samples, refused)
+        (decision.pushed.n_samples(), refused)
     };
     // New series, then known series, then the head itself; out of order, so that the newest is not the one asked.
     assert_eq!(push(&[(&a, 20, 1.0, 0), (&a, 10, 1.0, 0)], &[(&a, sample(10)), (&a, sample(30))]), (3, 1));
@@ -298,7 +298,7 @@ fn one_request_cannot_store_two_values_at_one_time() {
             (&a, base + 20, 2.0, 0),
         ];
         let decision = push(&mut head, &samples, &RULES);
-        assert_eq!((decision.refs.len(), decision.pushed.n_samples), (4, 6));
+        assert_eq!((decision.refs.len(), decision.pushed.n_samples()), (4, 6));
         assert_eq!(decision.pushed.refused[0].n_samples, 2);
     }
     assert_eq!(head.n_series(), 2);

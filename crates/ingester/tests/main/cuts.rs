@@ -107,9 +107,9 @@ async fn what_was_flushed_is_judged_after_the_flush_and_after_a_restart() {
 /// The same bits are accepted and dropped, another value is refused.
 async fn check_judgement(node: &Node, when: &str) {
     let again = node.push(&floats_batch(&[(labels("up", 1), START, 1.0)])).await.unwrap();
-    assert_eq!((again.n_samples, again.refused.len()), (1, 0), "{when}");
+    assert_eq!((again.n_samples(), again.refused.len()), (1, 0), "{when}");
     let other = node.push(&floats_batch(&[(labels("up", 1), START, 7.0)])).await.unwrap();
-    assert_eq!((other.n_samples, other.refused.len()), (0, 1), "{when}");
+    assert_eq!((other.n_samples(), other.refused.len()), (0, 1), "{when}");
     assert_eq!(other.refused[0].reason, wire::RefusalReason::DuplicateTimestamp);
     assert_eq!(node.recent().await.0.len(), 0, "{when}: nothing new came into the head");
 }

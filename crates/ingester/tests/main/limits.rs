@@ -23,7 +23,7 @@ async fn samples_too_far_ahead_or_behind_and_series_beyond_the_limit_are_refused
         (labels("c", 1), now, 1.0),
     ];
     let pushed = node.push(&floats_batch(&mixed)).await.unwrap();
-    assert_eq!(pushed.n_samples, 1);
+    assert_eq!(pushed.n_samples(), 1);
     let mut reasons: Vec<RefusalReason> = pushed.refused.iter().map(|refusal| refusal.reason).collect();
     reasons.sort_by_key(|reason| reason.as_str());
     assert_eq!(reasons, [RefusalReason::SeriesLimit, RefusalReason::TooFarInFuture, RefusalReason::TooOld]);

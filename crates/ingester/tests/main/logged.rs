@@ -1,7 +1,7 @@
 //! What an operator reads about cuts.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex};
 
 use testkit::store::{Fault, On};
 use tracing::field::{Field, Visit};
@@ -10,17 +10,20 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::world::{START, Truth, World, scrape};
 
-/// Keeps the ingester's lines of level `info` and worse.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+thread_local! {
+    /// What this thread logged: each test has a thread of its own, and so has its runtime.
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps the ingester's lines of level `info` and worse. It serves the whole process: one that was set for a thread
+/// would miss every event whose first emission happens to come from a test without it.
+struct Lines;
 
 /// The fields of an event as text.
 struct Fields(String);
 
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
+fn take_lines() -> Vec<String> {
+    LINES.take()
 }
 
 impl Visit for Fields {
@@ -45,7 +48,7 @@ impl Subscriber for Lines {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields(event.metadata().level().to_string());
         event.record(&mut fields);
-        self.0.lock().unwrap().push(fields.0);
+        LINES.with_borrow_mut(|lines| lines.push(fields.0));
     }
 
     fn enter(&self, _: &Id) {}
@@ -59,18 +62,17 @@ async fn each_commit_of_a_cut_is_one_line_and_a_flush_that_failed_a_warning() {
     let node = world.open().await;
     let mut truth = Truth::new();
     node.accept(&mut truth, &scrape(2, 10, START)).await;
-    let lines = Lines::default();
-    let _guard = tracing::subscriber::set_default(lines.clone());
+    tracing::subscriber::set_global_default(Lines).unwrap();
 
     world.store.fail(On::Everything, Fault::Refuse, None);
     node.ingester.flush().await.unwrap_err();
-    let failed = lines.take();
+    let failed = take_lines();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(failed[0].starts_with("WARN message=flush that was asked for"), "{failed:?}");
 
     world.store.heal();
     node.ingester.flush().await.unwrap();
-    let committed = lines.take();
+    let committed = take_lines();
     assert_eq!(committed.len(), 1, "{committed:?}");
     let window = format!("window_start_ms={START} ");
     let samples = format!("samples={} ", truth.len());

@@ -121,7 +121,7 @@ impl Node {
     /// Pushes floats and notes them as acknowledged.
     pub(crate) async fn accept(&self, truth: &mut Truth, floats: &[(Labels, i64, f64)]) {
         let pushed = self.push(&floats_batch(floats)).await.unwrap();
-        assert_eq!((pushed.n_samples, pushed.refused), (floats.len(), Vec::new()));
+        assert_eq!((pushed.n_samples(), pushed.refused), (floats.len(), Vec::new()));
         note(truth, floats);
     }
 

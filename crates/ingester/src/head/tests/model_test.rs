@@ -221,7 +221,7 @@ impl Pair {
         };
         let kept: Vec<_> = samples.iter().map(kept).collect();
         let taken = self.naive.push(&kept);
-        assert_eq!(decision.pushed.n_samples, taken);
+        assert_eq!(decision.pushed.n_samples(), taken);
         let refused: usize = decision.pushed.refused.iter().map(|refusal| refusal.n_samples).sum();
         assert_eq!(taken + refused, samples.len());
         self.head.apply(&batch.bytes, &decision);
@@ -244,7 +244,7 @@ impl Pair {
             (*i, *ts, Kept::Histogram { hash: hash(&histogram), start: ts / 2 })
         };
         let taken = self.naive.push(&samples.iter().map(kept).collect::<Vec<_>>());
-        assert_eq!(decision.pushed.n_samples, taken);
+        assert_eq!(decision.pushed.n_samples(), taken);
         self.head.apply(&batch.bytes, &decision);
     }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use limits::{PromDuration, parse_duration};
+use runtime::{PromDuration, parse_duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How the ingester behaves.
@@ -111,16 +111,6 @@ impl Config {
             }
         }
         violations
-    }
-}
-
-impl SyncMode {
-    pub(crate) fn for_wal(self) -> wal::Sync {
-        match self {
-            SyncMode::Always => wal::Sync::Always,
-            SyncMode::Interval(interval) => wal::Sync::Interval(interval.0),
-            SyncMode::Never => wal::Sync::Never,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-use limits::PromDuration;
+use runtime::PromDuration;
 use serde::{Deserialize, Serialize};
 
 /// How queries are evaluated.

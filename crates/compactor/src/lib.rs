@@ -1,0 +1,1 @@
+//! Merges, retains and deletes what lies in the tables.

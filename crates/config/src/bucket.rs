@@ -1,0 +1,49 @@
+use runtime::PromDuration;
+use serde::{Deserialize, Serialize};
+
+/// How tables are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Commits between two checkpoints of a table's log.
+    pub checkpoint_interval: u64,
+    /// How long commits stay in a log at least, in days. A snapshot that was not confirmed for half of it is loaded
+    /// anew.
+    pub log_retention_days: u32,
+    /// How long a snapshot serves queries before the log is asked again.
+    pub poll_interval: PromDuration,
+    /// The longest a request to the object store may take.
+    pub request_timeout: PromDuration,
+    /// How often a commit tries to win a version before it gives up.
+    pub commit_attempts: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            checkpoint_interval: 50,
+            log_retention_days: 30,
+            poll_interval: PromDuration::secs(10),
+            request_timeout: PromDuration::secs(60),
+            commit_attempts: 100,
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the configuration.
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
+        if self.checkpoint_interval == 0 {
+            violations.push("bucket.checkpoint_interval: must be at least 1".to_string());
+        }
+        if self.log_retention_days < 2 {
+            violations.push("bucket.log_retention_days: must be at least 2".to_string());
+        }
+        if self.request_timeout.millis() == 0 || self.commit_attempts == 0 {
+            violations
+                .push("bucket.request_timeout and bucket.commit_attempts: must be at least 1".to_string());
+        }
+        violations
+    }
+}

@@ -1,0 +1,1 @@
+//! The traits of `wire` between processes, over gRPC.
