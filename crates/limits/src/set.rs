@@ -2,6 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use runtime::PromDuration;
 
+use crate::{AttributeNames, TranslationStrategy};
+
 /// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
 macro_rules! limits {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr; )+) => {
@@ -62,6 +64,29 @@ limits! {
     /// Buckets of a native histogram. Exponential ones with more are merged to a coarser schema, custom ones
     /// are refused.
     max_native_histogram_buckets: u32 = 0;
+    /// How names of OpenTelemetry become names of metrics and labels.
+    otel_translation_strategy: TranslationStrategy = TranslationStrategy::UnderscoreEscapingWithSuffixes;
+    /// Resource attributes that become labels of every series of their resource.
+    promote_otel_resource_attributes: AttributeNames = AttributeNames::default();
+    /// Makes labels of all resource attributes but the ignored ones.
+    promote_all_otel_resource_attributes: bool = false;
+    /// Resource attributes that do not become labels when all others do.
+    ignore_otel_resource_attributes: AttributeNames = AttributeNames::default();
+    /// Keeps `service.name`, `service.namespace` and `service.instance.id` as labels of `target_info`.
+    otel_keep_identifying_resource_attributes: bool = false;
+    /// Makes labels (`otel_scope_…`) of name, version, schema address and attributes of the instrumentation scope.
+    otel_promote_scope_metadata: bool = false;
+    /// Stores explicit histograms as native histograms with custom buckets.
+    otel_convert_histograms_to_nhcb: bool = false;
+    /// Takes points of delta temporality as they are. Off, such points are refused.
+    otel_native_delta_ingestion: bool = false;
+    /// Puts `key` before a label name that would begin with one underscore.
+    otel_label_name_underscore_sanitization: bool = true;
+    /// Keeps several underscores in a row in label names.
+    otel_label_name_preserve_underscores: bool = true;
+    /// Exemplars of one series in one window (one per scrape of every 15 s). More are dropped and counted; the samples
+    /// that came with them are kept.
+    max_exemplars_per_series: u32 = 480;
     /// Series that one query may select.
     max_series_per_query: u64 = 0;
     /// Samples that one query may hold (the default of Prometheus's `--query.max-samples`).
