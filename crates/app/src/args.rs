@@ -12,6 +12,10 @@ pub(crate) struct Args {
     pub(crate) print_config: bool,
     /// `-config.verify`
     pub(crate) verify: bool,
+    /// `-health`
+    pub(crate) health: bool,
+    /// `-health.url`
+    pub(crate) health_url: String,
     /// Values for keys of the configuration: path and text.
     pub(crate) values: Vec<(Vec<String>, String)>,
 }
@@ -26,6 +30,8 @@ pub(crate) fn parse(argv: impl IntoIterator<Item = String>, defaults: &Value) ->
         expand_env: matches.get_flag("config.expand-env"),
         print_config: matches.get_flag("print-config"),
         verify: matches.get_flag("config.verify"),
+        health: matches.get_flag("health"),
+        health_url: matches.get_one::<String>("health.url").cloned().unwrap_or_default(),
         values,
     })
 }
@@ -101,6 +107,14 @@ fn command(leaves: &[Leaf]) -> Command {
             "Replace ${NAME} and ${NAME:-default} in the file by the environment",
         ))
         .arg(switch("config.verify", "Check the configuration and exit"))
+        .arg(switch("health", "Ask a running process whether it is ready; the answer is the exit code"))
+        .arg(
+            Arg::new("health.url")
+                .long("health.url")
+                .value_name("URL")
+                .default_value("http://127.0.0.1:9009/ready")
+                .help("Whom -health asks"),
+        )
         .arg(switch("print-config", "Print the configuration in force as YAML and exit"));
     for leaf in leaves {
         let boolean = leaf.default.is_boolean();

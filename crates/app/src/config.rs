@@ -10,11 +10,14 @@ use serde_json::Value;
 use crate::args::{Args, Leaf, leaves, nested, typed};
 use crate::{bytes, expand, logs};
 
+/// The target that is every role of the binary.
+pub(crate) const ALL: &str = "all";
+
 /// Everything that can be configured, the sum of what the components have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which roles this process plays. `all` is the only one yet.
+    /// Which role this process plays; `all` is every role that the binary has.
     pub target: String,
     /// Whether each request must name its tenant in `X-Scope-OrgID`.
     pub multitenancy_enabled: bool,
@@ -23,7 +26,7 @@ pub struct Config {
     /// The port and the logs.
     pub server: server::Config,
     /// Where data lie: a folder, or `memory://` for a store that forgets.
-    pub storage: StorageConfig,
+    pub storage: config::storage::Config,
     /// Pushes.
     pub distributor: config::distributor::Config,
     /// The log and the head.
@@ -38,33 +41,14 @@ pub struct Config {
     pub limits: limits::LimitsConfig,
 }
 
-/// Where data lie.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StorageConfig {
-    /// Folder of the tables, or `memory://`.
-    pub url: String,
-    /// Folder of the write-ahead log.
-    pub wal_dir: String,
-}
-
-impl StorageConfig {
-    /// A store that we do not speak to must not be taken for the name of a folder: the data would lie beside us.
-    fn violation(&self) -> Option<String> {
-        let folder = self.url.strip_prefix("file://").unwrap_or(&self.url);
-        let is_known = self.url == "memory://" || !(folder.is_empty() || folder.contains("://"));
-        (!is_known).then(|| format!("storage.url: {:?} is neither a folder nor memory://", self.url))
-    }
-}
-
 impl Default for Config {
     fn default() -> Config {
         Config {
-            target: "all".to_string(),
+            target: ALL.to_string(),
             multitenancy_enabled: false,
             memory_limit: "auto".to_string(),
             server: server::Config::default(),
-            storage: StorageConfig::default(),
+            storage: config::storage::Config::default(),
             distributor: config::distributor::Config::default(),
             ingester: config::ingester::Config::default(),
             bucket: config::bucket::Config::default(),
@@ -72,12 +56,6 @@ impl Default for Config {
             querier: config::querier::Config::default(),
             limits: limits::LimitsConfig::default(),
         }
-    }
-}
-
-impl Default for StorageConfig {
-    fn default() -> StorageConfig {
-        StorageConfig { url: "./data/tables".to_string(), wal_dir: "./data/wal".to_string() }
     }
 }
 
@@ -89,7 +67,8 @@ struct Layer {
 
 impl Config {
     /// Defaults, then the file, the environment and the flags, each over the one before. All violations at once.
-    pub(crate) fn load(args: &Args) -> Result<Config, Vec<String>> {
+    /// `roles` are those that the binary has.
+    pub(crate) fn load(args: &Args, roles: &[&str]) -> Result<Config, Vec<String>> {
         let defaults = Config::tree();
         let mut violations = Vec::new();
         let mut layers = Vec::new();
@@ -106,7 +85,7 @@ impl Config {
             return Err(violations);
         }
         let config = extract(&layers)?;
-        config.check()?;
+        config.check(roles)?;
         Ok(config)
     }
 
@@ -129,10 +108,12 @@ impl Config {
     }
 
     /// Every rule that one key alone cannot break.
-    fn check(&self) -> Result<(), Vec<String>> {
+    fn check(&self, roles: &[&str]) -> Result<(), Vec<String>> {
         let mut violations = Vec::new();
-        if self.target != "all" {
-            violations.push(format!("target: {:?} is not a role of this binary; use \"all\"", self.target));
+        if self.target != ALL && !roles.contains(&self.target.as_str()) {
+            let known = roles.join(", ");
+            violations
+                .push(format!("target: {:?} is not a role of this binary, which has: {known}", self.target));
         }
         violations.extend(self.memory_limit_bytes().err());
         violations
@@ -141,7 +122,7 @@ impl Config {
             violations
                 .push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
         }
-        violations.extend(self.storage.violation());
+        violations.extend(self.storage.violations());
         violations
             .extend(self.ingester.violations().into_iter().map(|violation| format!("ingester.{violation}")));
         violations.extend(self.bucket.violations());
@@ -254,7 +235,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("firn.yaml");
         fs::write(&path, yaml).unwrap();
-        Config::load(&Args { config_file: Some(path.display().to_string()), ..Args::default() })
+        Config::load(
+            &Args { config_file: Some(path.display().to_string()), ..Args::default() },
+            &["distributor"],
+        )
     }
 
     #[test]

@@ -1,21 +1,24 @@
-//! The processes: configuration, logs and the wiring of components.
+//! What every process has: arguments, configuration, logs, the port, and a life from start to end.
 //!
-//! On the path: above everything; a binary calls [`run`] with the wiring function of its role.
+//! On the path: below every binary; its `main` calls [`run`] with the roles that it can play.
 //!
 //! Always true:
 //! - configuration is read once, from defaults, file, environment and flags, in this order of precedence;
 //! - there is one start-up sequence: arguments, configuration, logs, port, wiring, services;
-//! - components meet only in `wiring`.
+//! - no component is known here: a role's wiring comes with the role, so that a binary links what it plays.
 
 mod allocator;
 mod args;
 mod bytes;
 mod config;
 mod expand;
+mod health;
 mod logs;
 mod memory;
+mod node;
 mod run;
-mod wiring;
 
 pub use config::Config;
+pub use memory::{Shares, Split};
+pub use node::{Node, Role, Wiring};
 pub use run::run;

@@ -1,34 +1,83 @@
 use runtime::{MemoryBudget, MemoryPart};
 
-/// The uses of memory and their shares of what the process may use beyond its own code. What the percentages leave
-/// is for what nobody can state in advance: a flush's row group and file, the allocator's slack.
-#[derive(Debug, Clone)]
-pub(crate) struct Shares {
+/// How a role splits what the process may use beyond its own code: percentages, 0 where it has no such use. What they
+/// leave is for what nobody can state in advance: a flush's row group and file, the allocator's slack.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Split {
     /// Samples and series that are in no block yet.
-    pub(crate) head: MemoryPart,
+    pub head: u64,
     /// What the distributor remembers of label runs.
-    pub(crate) memo: MemoryPart,
+    pub memo: u64,
     /// Bodies and batches in flight.
-    pub(crate) requests: MemoryPart,
+    pub requests: u64,
     /// Samples and labels that queries hold.
-    pub(crate) queries: MemoryPart,
+    pub queries: u64,
     /// Footers, indexes and labels of blocks.
-    pub(crate) cache: MemoryPart,
+    pub cache: u64,
+    /// Rows that are being merged.
+    pub compaction: u64,
+}
+
+/// The uses of memory, each with its share in bytes.
+#[derive(Debug, Clone)]
+pub struct Shares {
+    /// Samples and series that are in no block yet.
+    pub head: MemoryPart,
+    /// What is remembered of label runs.
+    pub memo: MemoryPart,
+    /// Bodies and batches in flight.
+    pub requests: MemoryPart,
+    /// Samples and labels that queries hold.
+    pub queries: MemoryPart,
+    /// Footers, indexes and labels of blocks.
+    pub cache: MemoryPart,
+    /// Rows that are being merged.
+    pub compaction: MemoryPart,
 }
 
 impl Shares {
-    pub(crate) fn of(budget: &MemoryBudget) -> Shares {
+    /// The shares of a budget.
+    pub fn of(budget: &MemoryBudget, split: Split) -> Shares {
+        // A share of nothing is not "no limit": whoever uses what its role does not have is refused.
+        let part = |name, percent: u64| match percent {
+            0 if budget.limit() > 0 => MemoryPart::new(name, 1),
+            percent => budget.part(name, percent),
+        };
         Shares {
-            head: budget.part("the head", 36),
-            memo: budget.part("the memo", 6),
-            requests: budget.part("requests", 12),
-            queries: budget.part("queries", 16),
-            cache: budget.part("the block cache", 6),
+            head: part("the head", split.head),
+            memo: part("the memo", split.memo),
+            requests: part("requests", split.requests),
+            queries: part("queries", split.queries),
+            cache: part("the block cache", split.cache),
+            compaction: part("compaction", split.compaction),
         }
     }
 
-    /// Those that say what they use.
-    pub(crate) fn all(&self) -> Vec<MemoryPart> {
-        [&self.head, &self.requests, &self.queries, &self.cache].map(Clone::clone).to_vec()
+    /// Those that the role has and that say what they use.
+    pub(crate) fn stated(&self, split: Split) -> Vec<MemoryPart> {
+        let parts = [
+            (&self.head, split.head),
+            (&self.requests, split.requests),
+            (&self.queries, split.queries),
+            (&self.cache, split.cache),
+            (&self.compaction, split.compaction),
+        ];
+        parts.into_iter().filter(|(_, percent)| *percent > 0).map(|(part, _)| part.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_that_the_role_does_not_have_gets_nothing_unless_there_is_no_limit() {
+        let split = Split { head: 50, ..Split::default() };
+        let shares = Shares::of(&MemoryBudget::new(1000), split);
+        assert!(shares.head.reserve(500).is_ok());
+        assert!(shares.queries.reserve(2).is_err());
+        assert_eq!(shares.stated(split).len(), 1);
+        let unlimited = Shares::of(&MemoryBudget::unlimited(), split);
+        assert!(unlimited.head.reserve(1 << 40).is_ok());
     }
 }

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use limits::LimitsHandle;
 use runtime::{Clock, MemoryBudget, Supervisor};
 use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry, Text};
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,27 +11,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::allocator;
 use crate::args::{self, Args};
 use crate::config::Config;
+use crate::health;
 use crate::logs::{self, LogLevel};
 use crate::memory::Shares;
-use crate::wiring;
+use crate::node::{Node, Role};
 
-/// What a process has one of.
-pub(crate) struct Node {
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
-    pub(crate) registry: SharedRegistry,
-    pub(crate) memory: Shares,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) http: HttpMetrics,
-}
-
-/// The whole life of the process, for `main`.
-pub fn run() -> ExitCode {
+/// The whole life of the process, for `main`. Of the roles, the first is the one that `-target=all` means.
+pub fn run(roles: &[Role]) -> ExitCode {
     let args = match args::parse(env::args(), &Config::tree()) {
         Ok(args) => args,
         Err(e) => return say(&e),
     };
-    let config = match Config::load(&args) {
+    if args.health {
+        return say_health(&args.health_url);
+    }
+    let names: Vec<&str> = roles.iter().map(|role| role.name).collect();
+    let config = match Config::load(&args, &names) {
         Ok(config) => config,
         Err(violations) => {
             eprintln!("firn: the configuration has {} violation(s):", violations.len());
@@ -38,7 +34,11 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match start(&args, config) {
+    let Some(role) = roles.iter().find(|role| role.name == config.target).or(roles.first()) else {
+        eprintln!("firn: this binary has no role");
+        return ExitCode::FAILURE;
+    };
+    match start(&args, config, *role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("firn: {}", described(&e));
@@ -66,7 +66,17 @@ fn say(message: &clap::Error) -> ExitCode {
     if message.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn start(args: &Args, config: Config) -> anyhow::Result<()> {
+fn say_health(url: &str) -> ExitCode {
+    match health::check(url) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("firn: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: &Args, config: Config, role: Role) -> anyhow::Result<()> {
     let yaml = config.yaml().map_err(anyhow::Error::msg)?;
     if args.print_config {
         print_config(&yaml);
@@ -82,7 +92,7 @@ fn start(args: &Args, config: Config) -> anyhow::Result<()> {
     let level = level.map_err(anyhow::Error::msg)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(live(config, yaml, clock, level))
+    runtime.block_on(live(config, yaml, role, clock, level))
 }
 
 #[expect(clippy::print_stdout, reason = "the configuration is what was asked for")]
@@ -90,7 +100,7 @@ fn print_config(yaml: &str) {
     println!("{}", yaml.trim_end());
 }
 
-async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> anyhow::Result<()> {
+async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: LogLevel) -> anyhow::Result<()> {
     let bound = Bound::bind(&config.server).await?;
     let registry = SharedRegistry::new();
     registry.attach(server::process_metrics(env!("CARGO_PKG_VERSION")));
@@ -98,13 +108,13 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
     let http = HttpMetrics::new(&registry, clock.clone());
     let grace = config.server.graceful_shutdown_timeout.0;
     let limit = config.memory_limit_bytes().map_err(anyhow::Error::msg)?;
-    tracing::info!(address = %bound.address(), version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
+    tracing::info!(address = %bound.address(), target = role.name, version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
 
     let ops = Ops {
         gate: gate.clone(),
         registry: registry.clone(),
         config: yaml,
-        services: services(gate.clone()),
+        services: services(role, gate.clone()),
         log_level: level.show(),
         set_log_level: level.set(),
         version: env!("CARGO_PKG_VERSION"),
@@ -113,11 +123,12 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
     // The port opens first and closes last; while the log is replayed and while services stop, the gate answers.
     supervisor.start(bound.serve(server::ops_routes(ops)));
 
-    let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()));
-    registry.attach(server::memory_metrics(limit, memory.all()));
-    let mut node = Node { config, clock, registry, memory, supervisor, http };
-    let routes = wiring::all_in_one(&mut node).await?;
-    gate.open(routes);
+    let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()), role.memory);
+    registry.attach(server::memory_metrics(limit, memory.stated(role.memory)));
+    let limits = LimitsHandle::new(&config.limits)?;
+    let mut node = Node { config, clock, registry, memory, limits, supervisor, http };
+    let routes = (role.wire)(&mut node).await?;
+    gate.open(node.http.around(routes));
     tracing::info!("ready");
 
     let told = async {
@@ -130,10 +141,10 @@ async fn live(config: Config, yaml: String, clock: Clock, level: LogLevel) -> an
 }
 
 /// One line per service, for `/services`.
-fn services(gate: Gate) -> Text {
+fn services(role: Role, gate: Gate) -> Text {
     Arc::new(move || {
         let state = gate.closed_because().unwrap_or_else(|| "Running".to_string());
-        wiring::SERVICES.iter().map(|name| format!("{name} => {state}\n")).collect()
+        role.services.iter().map(|name| format!("{name} => {state}\n")).collect()
     })
 }
 

@@ -9,11 +9,19 @@
 
 /// Tables.
 pub mod bucket;
+/// The ring.
+pub mod cluster;
 /// Pushes.
 pub mod distributor;
 /// The log and the head.
 pub mod ingester;
 /// Evaluation.
 pub mod querier;
+/// Waiting for a querier.
+pub mod query_frontend;
+/// Calls between processes.
+pub mod rpc;
 /// Reading blocks.
 pub mod scan;
+/// The object store and the log's folder.
+pub mod storage;

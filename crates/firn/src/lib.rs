@@ -1,0 +1,51 @@
+//! All roles in one binary: `firn`, or `firn -target=ingester` and so on.
+//!
+//! On the path: the whole of it. Here near neighbours meet; in a role's own crate the far ones.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use app::{Node, Role, Split};
+use axum::Router;
+use bucket::{Bucket, DirStore};
+use model::Shards;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+
+/// What this binary can be.
+pub const ROLES: &[Role] = &[ALL];
+
+/// All roles in one process.
+pub const ALL: Role = Role {
+    name: "all",
+    services: &["http", "wal", "ingester", "distributor", "querier", "query-frontend", "scan"],
+    memory: Split { head: 36, memo: 6, requests: 12, queries: 16, cache: 6, compaction: 0 },
+    wire: |node| Box::pin(all_in_one(node)),
+};
+
+/// One process needs no more shards than it has cores to lock them; the ring's number comes with the ring.
+const SHARDS: Shards = Shards { count: 4, spread: 1 };
+
+/// The shortest description of the system.
+async fn all_in_one(node: &mut Node) -> anyhow::Result<Router> {
+    let bucket = bucket(node).await?;
+    let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
+    let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS);
+    let querier = firn_querier::open(node, Arc::new(ingester.clone()), bucket);
+    let queries = firn_query_frontend::open(node, querier);
+    Ok(pushes.merge(queries).merge(firn_ingester::routes(ingester)))
+}
+
+async fn bucket(node: &Node) -> anyhow::Result<Arc<Bucket>> {
+    let url = node.config.storage.url.as_str();
+    let store: Arc<dyn ObjectStore> = match url {
+        "memory://" => Arc::new(InMemory::new()),
+        _ => {
+            let dir = Path::new(url.strip_prefix("file://").unwrap_or(url));
+            DirStore::open(dir).with_context(|| format!("open the store {}", dir.display()))?
+        }
+    };
+    let deps = bucket::Deps { store, clock: node.clock.clone() };
+    Bucket::open(node.config.bucket.clone(), deps).await.with_context(|| format!("open the store {url}"))
+}
