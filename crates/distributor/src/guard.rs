@@ -64,6 +64,9 @@ fn drop_outside(
             }
             columns.timestamps[kept] = timestamp;
             columns.values[kept] = columns.values[i];
+            if let Some(start) = columns.start_timestamps.get(i).copied() {
+                columns.start_timestamps[kept] = start;
+            }
             kept += 1;
         }
         from = to;
@@ -80,6 +83,7 @@ fn drop_outside(
     }
     columns.timestamps.truncate(kept);
     columns.values.truncate(kept);
+    columns.start_timestamps.truncate(kept);
     columns.series.retain(|series| series.n_floats + series.n_histograms + series.n_exemplars > 0);
 }
 

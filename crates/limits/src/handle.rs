@@ -34,6 +34,18 @@ pub enum LimitsError {
         /// As configured.
         value: String,
     },
+    /// Two ways to say which resource attributes become labels.
+    #[error(
+        "limits: {list} of {tenant} has no meaning while promote_all_otel_resource_attributes is {all}; leave one of the two out"
+    )]
+    Promotion {
+        /// Whose limits.
+        tenant: String,
+        /// The list's key.
+        list: &'static str,
+        /// Whether all attributes are promoted.
+        all: bool,
+    },
 }
 
 /// Tells the limits of each tenant; clones share what is reloaded.
@@ -118,7 +130,15 @@ fn check(limits: &Limits, tenant: &str) -> Result<(), LimitsError> {
             return Err(LimitsError::NotANumber { key, tenant, value });
         }
     }
-    Ok(())
+    let all = limits.promote_all_otel_resource_attributes;
+    let (list, names) = match all {
+        true => ("promote_otel_resource_attributes", &limits.promote_otel_resource_attributes),
+        false => ("ignore_otel_resource_attributes", &limits.ignore_otel_resource_attributes),
+    };
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(LimitsError::Promotion { tenant: tenant.to_string(), list, all })
 }
 
 #[cfg(test)]
@@ -169,6 +189,8 @@ mod tests {
             r#"{"overrides": {"../x": {}}}"#,
             r#"{"defaults": {"ingestion_rate": -1}}"#,
             r#"{"overrides": {"a": {"ingestion_burst_size": -5}}}"#,
+            r#"{"defaults": {"ignore_otel_resource_attributes": "a"}}"#,
+            r#"{"overrides": {"a": {"promote_all_otel_resource_attributes": true, "promote_otel_resource_attributes": "a"}}}"#,
         ];
         for json in bad {
             assert!(handle.replace(&config(json).unwrap()).is_err(), "{json}");

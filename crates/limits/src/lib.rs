@@ -10,9 +10,11 @@
 
 mod bucket;
 mod handle;
+mod otel;
 mod set;
 
 pub use bucket::TokenBucket;
 pub use handle::{LimitsConfig, LimitsError, LimitsHandle};
+pub use otel::{AttributeNames, TranslationStrategy};
 pub use runtime::{DurationError, PromDuration, format_duration, parse_duration};
 pub use set::{Limits, Overrides};

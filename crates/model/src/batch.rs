@@ -123,6 +123,17 @@ impl Batch {
 }
 
 impl ShardBatch {
+    /// Adds a float sample and since when it counts, 0 for unknown. Whoever uses this uses it for all samples of a
+    /// batch: the start timestamps are either absent or there for each.
+    pub fn push_float(&mut self, timestamp: i64, start_timestamp: i64, value: f64) {
+        if start_timestamp != 0 || !self.start_timestamps.is_empty() {
+            self.start_timestamps.resize(self.timestamps.len(), 0);
+            self.start_timestamps.push(start_timestamp);
+        }
+        self.timestamps.push(timestamp);
+        self.values.push(value);
+    }
+
     /// Forgets the samples and keeps the buffers.
     pub fn clear(&mut self) {
         self.series.clear();

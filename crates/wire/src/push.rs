@@ -52,6 +52,10 @@ pub enum RefusalReason {
     InvalidHistogram,
     /// The exemplar breaks a rule.
     InvalidExemplar,
+    /// The points are differences since the last ones, and the tenant takes totals only.
+    DeltaTemporality,
+    /// What was measured cannot be expressed as a series.
+    Untranslatable,
 }
 
 impl RefusalReason {
@@ -66,6 +70,8 @@ impl RefusalReason {
             RefusalReason::InvalidLabels => "invalid_labels",
             RefusalReason::InvalidHistogram => "invalid_histogram",
             RefusalReason::InvalidExemplar => "invalid_exemplar",
+            RefusalReason::DeltaTemporality => "delta_temporality",
+            RefusalReason::Untranslatable => "untranslatable",
         }
     }
 }
