@@ -9,20 +9,23 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-/// Files of `proto/` and the file that each becomes.
-const MESSAGES: [(&str, &str); 1] = [("prometheus/remote.proto", "prometheus.rs")];
+/// Files of `proto/`, the package of each and the file that it becomes.
+const MESSAGES: [(&str, &str, &str); 2] = [
+    ("prometheus/remote.proto", "prometheus", "prometheus.rs"),
+    ("prometheus/remote2.proto", "io.prometheus.write.v2", "prometheus2.rs"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for (proto, file) in MESSAGES {
-        std::fs::write(generated().join(file), generate(proto)?)?;
+    for (proto, package, file) in MESSAGES {
+        std::fs::write(generated().join(file), generate(proto, package)?)?;
         println!("{proto} -> {file}");
     }
     Ok(())
 }
 
-fn generate(proto: &str) -> Result<String, Box<dyn Error>> {
+fn generate(proto: &str, package: &str) -> Result<String, Box<dyn Error>> {
     let files = protox::compile([proto], [root().join("proto")])?;
-    let module = prost_build::Module::from_protobuf_package_name("prometheus");
+    let module = prost_build::Module::from_protobuf_package_name(package);
     let requests = files.file.into_iter().map(|file| (module.clone(), file)).collect();
     let mut code = prost_build::Config::new().generate(requests)?;
     code.remove(&module).ok_or_else(|| format!("{proto} generates nothing").into())
@@ -42,9 +45,9 @@ mod tests {
 
     #[test]
     fn the_code_that_is_checked_in_is_up_to_date() {
-        for (proto, file) in MESSAGES {
+        for (proto, package, file) in MESSAGES {
             let checked_in = std::fs::read_to_string(generated().join(file)).unwrap();
-            assert!(generate(proto).unwrap() == checked_in, "run: cargo run -p protogen");
+            assert!(generate(proto, package).unwrap() == checked_in, "run: cargo run -p protogen");
         }
     }
 }

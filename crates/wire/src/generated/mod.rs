@@ -5,3 +5,8 @@
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote.proto")]
 pub mod prometheus;
+
+/// Remote write 2.0.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote2.proto")]
+pub mod prometheus2;
