@@ -7,7 +7,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${FIRN_CACHE:-$HOME/.cache/firn}/parts
-all=(debian duckdb2 duckdb1 spark victoriametrics prometheus)
+all=(debian duckdb2 duckdb1 otelpy seaweedfs spark victoriametrics telemetrygen minio prometheus otelcol)
 
 main() {
   if [[ ${1-} == --try ]]; then # a process of its own, so that its first failing command ends it
@@ -57,6 +57,20 @@ try() {
     duckdb2) write_table && "$parts/duckdb2/bin/python" "$here/check/duckdb2.py" "$scratch/table" ;;
     duckdb1) write_table && "$parts/duckdb1/bin/python" "$here/check/duckdb1.py" "$scratch/table" ;;
     spark) "$parts/spark/bin/python" "$here/check/spark.py" "$scratch/table" ;;
+    minio)
+      expect_version 7aac2a2c5b7c "$bin/minio" --version
+      serve /minio/health/ready "$bin/minio" server --address 127.0.0.1:PORT "$scratch/data"
+      ;;
+    seaweedfs)
+      expect_version 4.48 "$bin/weed" version
+      serve /healthz seaweedfs PORT
+      ;;
+    otelpy) "$parts/otelpy/bin/python" "$here/check/otelpy.py" ;;
+    otelcol)
+      expect_version 0.160.0 "$bin/otelcol" --version
+      serve /metrics otelcol PORT
+      ;;
+    telemetrygen) expect_version metrics "$bin/telemetrygen" --help ;;
     *) echo "no part is called '$1'; there are: ${all[*]}"; return 1 ;;
   esac
 }
@@ -77,11 +91,28 @@ serve_prometheus() {
     --storage.tsdb.path="$scratch/tsdb" --web.listen-address=127.0.0.1:PORT
 }
 
+# seaweedfs PORT: the S3 server on this port, and the three behind it on others.
+seaweedfs() {
+  local flags=(-s3.port="$1") server
+  for server in master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port.grpc; do
+    flags+=("-$server=$(free_port)")
+  done
+  exec "$parts/bin/weed" server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir="$scratch" -filer -s3 "${flags[@]}" \
+    -s3.port.iceberg=0 -s3.port.lance=0 -master.telemetry=false
+}
+
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# otelcol PORT: its own metrics on this port, all that it is built of in use.
+otelcol() { OWN_PORT=$1 OTLP_PORT=$(free_port) exec "$parts/bin/otelcol" --config "$here/check/otelcol.yml"; }
+
 # serve PATH COMMAND...: starts the command with PORT replaced by a free one, waits for 200 on PATH.
 serve() {
   local path=$1 port
   shift
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  port=$(free_port)
   "${@/PORT/$port}" >"$scratch/server.log" 2>&1 &
   server=$!
   if ! python3 "$here/check/wait_http.py" "http://127.0.0.1:$port$path"; then
@@ -93,7 +124,7 @@ serve() {
 
 stop() {
   [[ -n ${server-} ]] || return 0
-  kill "$server" 2>/dev/null || true
+  kill -9 "$server" 2>/dev/null || true # its folder goes with it
   wait "$server" 2>/dev/null || true
   server=
 }

@@ -11,7 +11,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 parts=${FIRN_CACHE:-$HOME/.cache/firn}/parts
-all=(debian duckdb2 duckdb1 spark victoriametrics prometheus) # quick ones first: they fail first
+# Quick ones first: they fail first.
+all=(debian duckdb2 duckdb1 otelpy seaweedfs spark victoriametrics telemetrygen minio prometheus otelcol)
 
 debian_packages=('prometheus=2.42.*' 'prometheus-node-exporter=1.5.*' 'victoria-metrics=1.79.*')
 
@@ -75,9 +76,10 @@ key() {
   {
     declare -f "build_$1"
     case $1 in
-      prometheus | victoriametrics) declare -f build_go; cat "$here/go/$1"/{go.mod,go.sum,parts.go} ;;
+      prometheus | victoriametrics | minio | telemetrygen) declare -f build_go; cat "$here/go/$1"/{go.mod,go.sum,parts.go} ;;
+      otelcol) declare -f build_go; cat "$here/go/$1"/{go.mod,go.sum,*.go} ;;
       debian) echo "${debian_packages[@]}" ;;
-      duckdb1 | duckdb2) declare -f build_venv; python3 --version; cat "$here/python/$1.txt" ;;
+      duckdb1 | duckdb2 | otelpy | seaweedfs) declare -f build_venv; python3 --version; cat "$here/python/$1.txt" ;;
       spark) declare -f build_venv fetch_jars; python3 --version; cat "$here/python/spark.txt" "$here/spark"/{pom.xml,jars.sha256} ;;
     esac
   } 2>&1 | sha256sum
@@ -90,7 +92,9 @@ works() {
     prometheus) [[ -x $bin/prometheus && -x $bin/promtool ]] ;;
     victoriametrics) [[ -x $bin/victoria-metrics && -x $bin/vmagent ]] ;;
     debian) [[ -x $bin/debian-prometheus && -x $bin/debian-node-exporter && -x $bin/debian-vmagent ]] ;;
-    duckdb1 | duckdb2) [[ -x $parts/$1/bin/python ]] ;;
+    minio | otelcol | telemetrygen) [[ -x $bin/$1 ]] ;;
+    duckdb1 | duckdb2 | otelpy) [[ -x $parts/$1/bin/python ]] ;;
+    seaweedfs) [[ -x $bin/weed ]] ;;
     spark) [[ -x $parts/spark/bin/python && -d $parts/spark/jars ]] ;;
   esac
 }
@@ -114,6 +118,19 @@ build_victoriametrics() {
   CGO_ENABLED=0 build_go victoriametrics \
     -ldflags "-X github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version=v1.150.0" \
     github.com/VictoriaMetrics/VictoriaMetrics/app/{victoria-metrics,vmagent}
+}
+
+build_minio() {
+  CGO_ENABLED=0 build_go minio -ldflags "-s -w -X github.com/minio/minio/cmd.CommitID=7aac2a2c5b7c" \
+    github.com/minio/minio
+}
+
+# The collector is the program that its builder wrote from go/otelcol/builder.yaml.
+build_otelcol() { CGO_ENABLED=0 build_go otelcol -tags remove_all_sd -ldflags "-s -w" .; }
+
+build_telemetrygen() {
+  CGO_ENABLED=0 build_go telemetrygen -ldflags "-s -w" \
+    github.com/open-telemetry/opentelemetry-collector-contrib/cmd/telemetrygen
 }
 
 # build_go GROUP FLAGS... PACKAGES...
@@ -160,6 +177,12 @@ apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -q -o APT::Sandbox::User=root
 
 build_duckdb1() { build_venv duckdb1; }
 build_duckdb2() { build_venv duckdb2; }
+build_otelpy() { build_venv otelpy; }
+
+build_seaweedfs() {
+  build_venv seaweedfs
+  ln -sfn ../seaweedfs/bin/weed "$parts/bin/weed"
+}
 
 build_spark() {
   build_venv spark

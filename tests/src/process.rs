@@ -92,6 +92,12 @@ pub fn free_port() -> u16 {
     listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
 }
 
+/// As many ports that were free a moment ago, no two alike.
+pub fn free_ports(n: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..n).filter_map(|_| TcpListener::bind("127.0.0.1:0").ok()).collect();
+    listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| address.port()).collect()
+}
+
 /// Asks again and again until there is an answer; `None` after `limit`.
 pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
