@@ -1,3 +1,5 @@
+use std::cmp::Ordering;
+
 /// The schema of custom buckets: bounds are listed, not computed.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 /// The coarsest exponential schema.
@@ -140,6 +142,27 @@ impl Histogram {
         }
     }
 
+    /// Which of two histograms of one series at one timestamp everyone keeps is the greater: one over a stale marker,
+    /// then the one with more observations, then by all that it holds, so that only equals are equal.
+    pub fn rank(&self, other: &Histogram) -> Ordering {
+        let doubles = |a: &[f64], b: &[f64]| {
+            let unequal = a.iter().zip(b).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne());
+            unequal.unwrap_or(a.len().cmp(&b.len()))
+        };
+        let spans = |spans: &[BucketSpan]| spans.iter().map(|s| (s.offset, s.length)).collect::<Vec<_>>();
+        other
+            .is_stale()
+            .cmp(&self.is_stale())
+            .then_with(|| self.counts.rank(&other.counts, doubles))
+            .then_with(|| self.sum.total_cmp(&other.sum))
+            .then_with(|| self.schema.cmp(&other.schema))
+            .then_with(|| self.zero_threshold.total_cmp(&other.zero_threshold))
+            .then_with(|| spans(&self.positive_spans).cmp(&spans(&other.positive_spans)))
+            .then_with(|| spans(&self.negative_spans).cmp(&spans(&other.negative_spans)))
+            .then_with(|| doubles(&self.custom_values, &other.custom_values))
+            .then_with(|| (self.reset_hint as u8).cmp(&(other.reset_hint as u8)))
+    }
+
     /// Checks what a receiver must check before it stores a histogram (Prometheus, `Histogram.Validate`).
     pub fn validate(&self) -> Result<(), HistogramError> {
         if self.is_stale() {
@@ -208,6 +231,26 @@ impl Histogram {
             }
         }
         Ok(())
+    }
+}
+
+impl Counts {
+    fn rank(&self, other: &Counts, doubles: impl Fn(&[f64], &[f64]) -> Ordering) -> Ordering {
+        use Counts::{Float, Int};
+        match (self, other) {
+            (Int { .. }, Float { .. }) => Ordering::Less,
+            (Float { .. }, Int { .. }) => Ordering::Greater,
+            (
+                Int { count, zero, positive, negative },
+                Int { count: c, zero: z, positive: p, negative: n },
+            ) => (count, zero, positive, negative).cmp(&(c, z, p, n)),
+            (
+                Float { count, zero, positive, negative },
+                Float { count: c, zero: z, positive: p, negative: n },
+            ) => doubles(&[*count, *zero], &[*c, *z])
+                .then_with(|| doubles(positive, p))
+                .then_with(|| doubles(negative, n)),
+        }
     }
 }
 

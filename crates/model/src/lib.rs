@@ -9,6 +9,7 @@
 //! - a timestamp is milliseconds since the Unix epoch, a range includes both of its ends.
 
 mod batch;
+mod deletion;
 mod error;
 mod histogram;
 mod labels;
@@ -21,6 +22,7 @@ mod time;
 mod value;
 
 pub use batch::{Batch, BatchSeries, Exemplar, HistogramSample, Metadata, MetricType, ShardBatch};
+pub use deletion::{Deletion, is_covered};
 pub use error::{Classify, ErrorKind};
 pub use histogram::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, MAX_SCHEMA, MIN_SCHEMA, ResetHint,
@@ -29,7 +31,7 @@ pub use labels::{
     DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, RunLabel, SeriesId, compare_runs, push_label,
     run_labels, run_len, runs,
 };
-pub use matcher::{Matcher, MatcherError, MatcherOp};
+pub use matcher::{Matcher, MatcherError, MatcherOp, passes};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
 pub use series::{ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell};
 pub use shard::{Shards, shard_of};

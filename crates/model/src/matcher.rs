@@ -2,6 +2,8 @@ use std::fmt;
 
 use regex::Regex;
 
+use crate::run_labels;
+
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatcherOp {
@@ -129,6 +131,26 @@ fn compile(pattern: &str) -> Result<Test, MatcherError> {
         .map_err(|e| MatcherError(format!("error parsing regexp {pattern:?}: {e}")))
 }
 
+/// Whether the series with this label run passes all matchers.
+pub fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
+    // One walk over the labels; a matcher that met no label of its name looks at the empty value.
+    let mut met = 0u64;
+    for label in run_labels(run) {
+        let of_name = |(_, matcher): &(usize, &Matcher)| matcher.name.as_bytes() == label.name;
+        for (i, matcher) in matchers.iter().enumerate().filter(of_name) {
+            if !std::str::from_utf8(label.value).is_ok_and(|value| matcher.matches(value)) {
+                return false;
+            }
+            met |= 1u64.checked_shl(i as u32).unwrap_or(0);
+        }
+    }
+    matchers.iter().enumerate().all(|(i, matcher)| {
+        let seen = i < 64 && met & 1 << i != 0;
+        seen || (i >= 64 && run_labels(run).any(|label| label.name == matcher.name.as_bytes()))
+            || matcher.matches_empty()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +180,17 @@ mod tests {
     fn a_hostile_pattern_is_refused() {
         assert!(Matcher::new("l", MatcherOp::Regex, "(").is_err());
         assert!(Matcher::new("l", MatcherOp::Regex, "((a{1000}){1000}){1000}").is_err());
+    }
+
+    #[test]
+    fn an_absent_label_has_the_empty_value() {
+        let labels = crate::Labels::from_pairs([("__name__", "up"), ("job", "a")]);
+        let check = |name, op, value| passes(&[Matcher::new(name, op, value).unwrap()], labels.run());
+        assert!(check("job", MatcherOp::Equal, "a"));
+        assert!(!check("job", MatcherOp::NotEqual, "a"));
+        assert!(check("x", MatcherOp::Equal, ""));
+        assert!(!check("x", MatcherOp::Regex, ".+"));
+        let many = vec![Matcher::new("job", MatcherOp::Regex, "a|b").unwrap(); 70];
+        assert!(passes(&many, labels.run()));
     }
 }

@@ -72,7 +72,11 @@ impl SeriesData {
         self.floats.retain(|column| !column.values.is_empty());
         self.starts.sort_unstable();
         self.starts.dedup_by_key(|(ts, _)| *ts);
-        self.histograms.sort_by_key(|point| (point.timestamp, point.histogram.is_stale()));
+        self.histograms.sort_by(|a, b| {
+            let start = |point: &HistogramPoint| (point.start_timestamp == 0, point.start_timestamp);
+            let same_time = || b.histogram.rank(&a.histogram).then_with(|| start(a).cmp(&start(b)));
+            a.timestamp.cmp(&b.timestamp).then_with(same_time)
+        });
         self.histograms.dedup_by_key(|point| point.timestamp);
         self
     }
@@ -165,7 +169,7 @@ pub struct ExemplarPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EMPTY, STALE_NAN};
+    use crate::{Counts, EMPTY, STALE_NAN};
 
     #[test]
     fn merging_keeps_each_timestamp_once() {
@@ -176,6 +180,28 @@ mod tests {
         let merged = series.merged();
         let samples: Vec<(i64, f64)> = merged.floats[0].samples().collect();
         assert_eq!(samples, [(1, 1.0), (2, 5.0), (3, 6.0), (4, 7.0)]);
+    }
+
+    #[test]
+    fn a_conflict_of_histograms_is_resolved_alike_from_both_sides() {
+        let of = |count: u64, start_timestamp| {
+            let counts = Counts::Int { count, zero: count, positive: Vec::new(), negative: Vec::new() };
+            let histogram = Arc::new(Histogram { counts, sum: 0.0, ..Histogram::stale() });
+            HistogramPoint { timestamp: 1, start_timestamp, histogram }
+        };
+        let stale =
+            HistogramPoint { timestamp: 1, start_timestamp: 0, histogram: Arc::new(Histogram::stale()) };
+        let points = [of(1, 0), of(2, 0), of(2, 5), of(2, 7), stale];
+        for a in &points {
+            for b in &points {
+                let merged = |points: [&HistogramPoint; 2]| {
+                    let mut series = SeriesData::new(Labels::empty());
+                    series.histograms = points.map(Clone::clone).to_vec();
+                    format!("{:?}", series.merged().histograms)
+                };
+                assert_eq!(merged([a, b]), merged([b, a]));
+            }
+        }
     }
 
     fn columns(timelines: [&Arc<[i64]>; 2], values: [&[f64]; 2]) -> SeriesData {

@@ -348,7 +348,7 @@ impl<'a> Query<'a> {
                     }
                     // The rows of one series follow each other.
                     let repeated = previous_passes.filter(|_| previous == row.run);
-                    let passes = repeated.unwrap_or_else(|| matching::passes(matchers, row.run));
+                    let passes = repeated.unwrap_or_else(|| model::passes(matchers, row.run));
                     (previous, previous_passes) = (row.run, Some(passes));
                     if passes {
                         let series = matched.series(row.run);
