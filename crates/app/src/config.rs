@@ -37,6 +37,12 @@ pub struct Config {
     pub scan: config::scan::Config,
     /// Evaluation.
     pub querier: config::querier::Config,
+    /// Waiting for a querier.
+    pub query_frontend: config::query_frontend::Config,
+    /// The ingesters and their shards.
+    pub cluster: config::cluster::Config,
+    /// Calls between processes.
+    pub rpc: config::rpc::Config,
     /// What tenants may do.
     pub limits: limits::LimitsConfig,
 }
@@ -54,6 +60,9 @@ impl Default for Config {
             bucket: config::bucket::Config::default(),
             scan: config::scan::Config::default(),
             querier: config::querier::Config::default(),
+            query_frontend: config::query_frontend::Config::default(),
+            cluster: config::cluster::Config::default(),
+            rpc: config::rpc::Config::default(),
             limits: limits::LimitsConfig::default(),
         }
     }
@@ -127,6 +136,9 @@ impl Config {
             .extend(self.ingester.violations().into_iter().map(|violation| format!("ingester.{violation}")));
         violations.extend(self.bucket.violations());
         violations.extend(self.querier.violations());
+        violations.extend(self.query_frontend.violations());
+        violations.extend(self.cluster.violations());
+        violations.extend(self.rpc.violations());
         violations.extend(limits::LimitsHandle::new(&self.limits).err().map(|e| e.to_string()));
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }

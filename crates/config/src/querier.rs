@@ -11,6 +11,8 @@ pub struct Config {
     pub default_evaluation_interval: PromDuration,
     /// How many queries are evaluated at once; the others wait their turn within their own timeout.
     pub max_concurrent: usize,
+    /// The query-frontends that this querier works for, each as `host:port`.
+    pub frontend_addresses: Vec<String>,
 }
 
 impl Default for Config {
@@ -20,6 +22,7 @@ impl Default for Config {
             lookback_delta: PromDuration::secs(300),
             default_evaluation_interval: PromDuration::secs(60),
             max_concurrent: 20,
+            frontend_addresses: Vec::new(),
         }
     }
 }
