@@ -67,6 +67,10 @@ pub(crate) fn leaves(defaults: &Value) -> Vec<Leaf> {
 pub(crate) fn typed(default: &Value, text: &str) -> Value {
     match default {
         Value::String(_) => Value::String(text.to_string()),
+        // A list may be written as in YAML, or as its members with commas between.
+        Value::Array(_) if !text.starts_with('[') => {
+            text.split(',').map(str::trim).filter(|member| !member.is_empty()).map(Value::from).collect()
+        }
         _ => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_string())),
     }
 }
@@ -149,6 +153,14 @@ mod tests {
         let argv = std::iter::once("firn").chain(argv.iter().copied()).map(str::to_string);
         let args = parse(argv, &defaults)?;
         Ok(args.values.into_iter().map(|(path, text)| (path.join("."), text)).collect())
+    }
+
+    #[test]
+    fn lists_are_written_with_commas_or_as_json() {
+        let list = |text: &str| typed(&json!([]), text);
+        assert_eq!(list("a=h:1, b=h:2"), json!(["a=h:1", "b=h:2"]));
+        assert_eq!(list(r#"["a=h:1"]"#), json!(["a=h:1"]));
+        assert_eq!(list(""), json!([]));
     }
 
     #[test]

@@ -21,7 +21,8 @@ fn status(address: &str, host: &str, path: &str) -> Result<String, std::io::Erro
     let mut connection = TcpStream::connect_timeout(&resolved, PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
-    write!(connection, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut line = [0; 12];
     connection.read_exact(&mut line)?;
     // `HTTP/1.1 200`

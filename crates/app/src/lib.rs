@@ -22,3 +22,4 @@ pub use config::Config;
 pub use memory::{Shares, Split};
 pub use node::{Node, Role, Wiring};
 pub use run::run;
+pub use server::{Gate, Routes};

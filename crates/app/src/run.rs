@@ -1,11 +1,12 @@
 use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use limits::LimitsHandle;
 use runtime::{Clock, MemoryBudget, Supervisor};
-use server::{Bound, Gate, HttpMetrics, Ops, SharedRegistry, Text};
+use server::{Bound, Gate, HttpMetrics, InFlight, Ops, Routes, SharedRegistry, Text};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::allocator;
@@ -106,6 +107,7 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     registry.attach(server::process_metrics(env!("CARGO_PKG_VERSION")));
     let gate = Gate::closed("starting: the log is being replayed");
     let http = HttpMetrics::new(&registry, clock.clone());
+    let delay = config.server.shutdown_delay.0;
     let grace = config.server.graceful_shutdown_timeout.0;
     let limit = config.memory_limit_bytes().map_err(anyhow::Error::msg)?;
     tracing::info!(address = %bound.address(), target = role.name, version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
@@ -126,19 +128,30 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()), role.memory);
     registry.attach(server::memory_metrics(limit, memory.stated(role.memory)));
     let limits = LimitsHandle::new(&config.limits)?;
-    let mut node = Node { config, clock, registry, memory, limits, supervisor, http };
-    let routes = (role.wire)(&mut node).await?;
-    gate.open(node.http.around(routes));
+    let gates = vec![gate.clone()];
+    let mut node = Node { config, clock, registry, memory, limits, supervisor, http, gates };
+    let Routes { open, stopping } = (role.wire)(&mut node).await?;
+    gate.open(Routes { open: node.http.around(open), stopping: node.http.around(stopping) });
     tracing::info!("ready");
 
-    let told = async {
-        wait_for_signal().await;
-        gate.close("stopping");
-    };
+    let told = stop_taking_work(node.gates, delay);
     node.supervisor.run(told, grace).await?;
     tracing::info!("stopped");
     Ok(())
 }
+
+/// Returns when the process is told to stop, has said so for `delay`, and has answered what it had let in.
+async fn stop_taking_work(gates: Vec<Gate>, delay: Duration) {
+    wait_for_signal().await;
+    gates.iter().for_each(|gate| gate.announce_end("stopping"));
+    runtime::sleep(delay).await;
+    for in_flight in gates.iter().map(|gate| gate.close("stopping")).collect::<Vec<InFlight>>() {
+        in_flight.wait(ANSWER_WITHIN).await;
+    }
+}
+
+/// How long requests that were let in may take before what they brought is flushed without them. They stay on the log.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One line per service, for `/services`.
 fn services(role: Role, gate: Gate) -> Text {

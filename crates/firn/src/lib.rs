@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use app::{Node, Role, Split};
-use axum::Router;
+use app::{Node, Role, Routes, Split};
 use bucket::{Bucket, DirStore};
 use model::Shards;
 use object_store::ObjectStore;
@@ -28,13 +27,13 @@ pub const ALL: Role = Role {
 const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
 /// The shortest description of the system.
-async fn all_in_one(node: &mut Node) -> anyhow::Result<Router> {
+async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
     let bucket = bucket(node).await?;
     let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
     let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS);
     let querier = firn_querier::open(node, Arc::new(ingester.clone()), bucket);
     let queries = firn_query_frontend::open(node, querier);
-    Ok(pushes.merge(queries).merge(firn_ingester::routes(ingester)))
+    Ok(pushes.merge(queries).merge(firn_ingester::routes(ingester)).into())
 }
 
 async fn bucket(node: &Node) -> anyhow::Result<Arc<Bucket>> {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,39 +17,80 @@ pub struct Gate {
 
 #[derive(Debug)]
 enum State {
-    Closed(String),
-    Open(Router),
+    /// Nothing is answered but what `routes` still knows.
+    Closed { reason: String, routes: Router },
+    /// Each request in flight holds a clone of `requests`. `ends` says why this will not last.
+    Open { routes: Routes, requests: Arc<()>, ends: Option<String> },
+}
+
+/// What is served.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// While the process is open for business.
+    pub open: Router,
+    /// From when it stops until it is gone; all else is refused then.
+    pub stopping: Router,
+}
+
+impl From<Router> for Routes {
+    fn from(open: Router) -> Routes {
+        Routes { open, stopping: Router::new() }
+    }
+}
+
+/// The requests that were let in before a gate closed.
+#[derive(Debug)]
+#[must_use = "what was let in may still be at work"]
+pub struct InFlight {
+    requests: Option<Arc<()>>,
 }
 
 impl Gate {
     /// A closed gate.
     pub fn closed(reason: &str) -> Gate {
-        Gate { state: Arc::new(RwLock::new(State::Closed(reason.to_string()))) }
+        Gate { state: Arc::new(RwLock::new(State::closed(reason, Router::new()))) }
     }
 
     /// Lets requests through to `routes`.
-    pub fn open(&self, routes: Router) {
-        *self.state.write() = State::Open(routes);
+    pub fn open(&self, routes: impl Into<Routes>) {
+        *self.state.write() = State::Open { routes: routes.into(), requests: Arc::new(()), ends: None };
     }
 
-    /// Answers 503 with `reason` from now on.
-    pub fn close(&self, reason: &str) {
-        *self.state.write() = State::Closed(reason.to_string());
+    /// Goes on as before, but says that it will end.
+    pub fn announce_end(&self, reason: &str) {
+        if let State::Open { ends, .. } = &mut *self.state.write() {
+            *ends = Some(reason.to_string());
+        }
     }
 
-    /// Why the gate is closed, if it is.
+    /// Answers 503 with `reason` from now on, but for what is served while stopping.
+    pub fn close(&self, reason: &str) -> InFlight {
+        let mut state = self.state.write();
+        match std::mem::replace(&mut *state, State::closed(reason, Router::new())) {
+            State::Open { routes, requests, .. } => {
+                *state = State::closed(reason, routes.stopping);
+                InFlight { requests: Some(requests) }
+            }
+            State::Closed { routes, .. } => {
+                *state = State::Closed { reason: reason.to_string(), routes };
+                InFlight { requests: None }
+            }
+        }
+    }
+
+    /// Why the gate is closed, or soon will be.
     pub fn closed_because(&self) -> Option<String> {
         match &*self.state.read() {
-            State::Closed(reason) => Some(reason.clone()),
-            State::Open(_) => None,
+            State::Closed { reason, .. } => Some(reason.clone()),
+            State::Open { ends, .. } => ends.clone(),
         }
     }
 
     /// Answers a request.
     pub async fn answer(self, request: Request<Body>) -> Response {
-        let routes = match &*self.state.read() {
-            State::Open(routes) => routes.clone(),
-            State::Closed(reason) => return unavailable(reason),
+        let (routes, _in_flight) = match &*self.state.read() {
+            State::Open { routes, requests, .. } => (routes.open.clone(), Some(Arc::clone(requests))),
+            State::Closed { routes, .. } => (routes.clone(), None),
         };
         match routes.oneshot(request).await {
             Ok(response) => response,
@@ -57,6 +99,86 @@ impl Gate {
     }
 }
 
+impl State {
+    fn closed(reason: &str, routes: Router) -> State {
+        let text = reason.to_string();
+        let routes = routes.fallback(move || async move { unavailable(&text) });
+        State::Closed { reason: reason.to_string(), routes }
+    }
+}
+
+impl InFlight {
+    /// Returns when all of them are answered, or after `patience`.
+    pub async fn wait(self, patience: Duration) {
+        let Some(requests) = self.requests else { return };
+        let mut waited = Duration::ZERO;
+        while Arc::strong_count(&requests) > 1 && waited < patience {
+            runtime::sleep(PAUSE).await;
+            waited += PAUSE;
+        }
+    }
+}
+
+/// How often it is looked whether requests are answered.
+const PAUSE: Duration = Duration::from_millis(5);
+
 fn unavailable(reason: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], format!("{reason}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    async fn ask(gate: &Gate, path: &str) -> StatusCode {
+        gate.clone().answer(Request::get(path).body(Body::empty()).unwrap()).await.status()
+    }
+
+    fn routes() -> Router {
+        Router::new().route("/push", get(|| async {})).route("/select", get(|| async {}))
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_answers_only_what_it_was_left() {
+        let gate = Gate::closed("starting");
+        assert_eq!(ask(&gate, "/push").await, StatusCode::SERVICE_UNAVAILABLE);
+        let stopping = Router::new().route("/select", get(|| async {}));
+        gate.open(Routes { open: routes(), stopping });
+        gate.announce_end("stopping soon");
+        assert_eq!(ask(&gate, "/push").await, StatusCode::OK);
+        assert_eq!(gate.closed_because().as_deref(), Some("stopping soon"));
+        gate.close("stopping").wait(Duration::ZERO).await;
+        assert_eq!(ask(&gate, "/push").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&gate, "/select").await, StatusCode::OK);
+        assert_eq!(gate.closed_because().as_deref(), Some("stopping"));
+    }
+
+    #[tokio::test]
+    async fn what_was_let_in_before_is_waited_for() {
+        let (let_go, held) = tokio::sync::oneshot::channel::<()>();
+        let held = Arc::new(tokio::sync::Mutex::new(Some(held)));
+        let slow = get(move || async move { drop(held.lock().await.take().unwrap().await) });
+        let gate = Gate::closed("starting");
+        gate.open(Router::new().route("/slow", slow));
+        let mut request = pin!(ask(&gate, "/slow"));
+        assert!(poll_once(request.as_mut()).await.is_none());
+        let in_flight = gate.close("stopping");
+        let mut waiting = pin!(in_flight.wait(Duration::from_secs(600)));
+        assert!(poll_once(waiting.as_mut()).await.is_none(), "the slow request is still at work");
+        let_go.send(()).unwrap();
+        assert_eq!(request.await, StatusCode::OK);
+        waiting.await;
+    }
+
+    async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        poll_fn(|context| match Pin::new(&mut future).poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
 }

@@ -3,13 +3,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
 use runtime::{PromDuration, Service, Shutdown};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::map_request_body::MapRequestBodyLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower_http::timeout::TimeoutBody;
 
 /// Where the process listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Config {
     pub http_listen_address: String,
     /// The HTTP port: HTTP/1.1 and HTTP/2 without TLS. 0 takes a free one and logs it.
     pub http_listen_port: u16,
+    /// How long a process that was told to stop goes on as before while `/ready` says that it stops, so that load
+    /// balancers notice in time.
+    pub shutdown_delay: PromDuration,
     /// How long stopping may take before the process gives up waiting.
     pub graceful_shutdown_timeout: PromDuration,
     /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,ingester=debug`.
@@ -32,6 +36,7 @@ impl Default for Config {
         Config {
             http_listen_address: "127.0.0.1".to_string(),
             http_listen_port: 9009,
+            shutdown_delay: PromDuration::secs(0),
             graceful_shutdown_timeout: PromDuration::secs(30),
             log_level: "info".to_string(),
             log_format: "logfmt".to_string(),
@@ -65,9 +70,13 @@ pub struct Bound {
 impl Bound {
     /// Binds the configured port.
     pub async fn bind(config: &Config) -> Result<Bound, ListenError> {
-        let address = format!("{}:{}", config.http_listen_address, config.http_listen_port);
-        let fail = |source| ListenError::Bind { address: address.clone(), source };
-        let listener = TcpListener::bind(&address).await.map_err(fail)?;
+        Bound::bind_to(&format!("{}:{}", config.http_listen_address, config.http_listen_port)).await
+    }
+
+    /// Binds `host:port`.
+    pub async fn bind_to(address: &str) -> Result<Bound, ListenError> {
+        let fail = |source| ListenError::Bind { address: address.to_string(), source };
+        let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         Ok(Bound { listener, address })
     }
@@ -119,6 +128,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 fn bounded(routes: Router) -> Router {
-    let whole = MapRequestBodyLayer::new(Body::new);
-    routes.layer(ServiceBuilder::new().layer(RequestBodyTimeoutLayer::new(BODY_PAUSE_MAX)).layer(whole))
+    routes.layer(MapRequestLayer::new(|request: Request| {
+        // A stream between our processes may have nothing to say for hours; it has deadlines and keep-alive of its own.
+        if is_grpc(&request) {
+            return request;
+        }
+        request.map(|body| Body::new(TimeoutBody::new(BODY_PAUSE_MAX, body)))
+    }))
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
