@@ -4,7 +4,7 @@ use runtime::{OverBudget, Reservation};
 use wire::{Pushed, RefusalReason};
 
 use crate::canonical::{Canonicalizer, LabelFault};
-use crate::memo::{Ahead, Cursor, Entry, Learned, RunHash, Table};
+use crate::memo::{Ahead, Cursor, Entry, Learned, MAX_RUN, RunHash, Table};
 use crate::proto::Malformed;
 
 /// For whom and under which rules a request is decoded.
@@ -160,7 +160,7 @@ impl<'a> Intake<'a> {
     pub(crate) fn expected(&mut self, rest: &[u8], at: Option<usize>) -> Option<(Place, usize)> {
         let table = self.table?;
         let (entry, len) = table.predict(&mut self.cursor, rest)?;
-        Some((place_known(table, entry, at, len, self.buffers, self.shards, self.body_len), len))
+        Some((place_known(table, entry, at, &rest[..len], self.buffers, self.shards, self.body_len), len))
     }
 
     /// The series with this raw run, which lies at `at` in the body, or not in the body at all.
@@ -173,8 +173,7 @@ impl<'a> Intake<'a> {
             None => table.find(&mut self.cursor, hash),
         });
         if let (Some(table), Some(entry)) = (self.table, entry) {
-            let (len, body_len) = (raw.len(), self.body_len);
-            let place = place_known(table, entry, at, len, self.buffers, self.shards, body_len);
+            let place = place_known(table, entry, at, raw, self.buffers, self.shards, self.body_len);
             return Ok(Found::Series(place));
         }
         self.work_out(raw, at, Some(hash))
@@ -220,6 +219,7 @@ impl<'a> Intake<'a> {
             Some(at) if canonical == raw => (at as u32, (at + raw.len()) as u32),
             _ => store(&mut buffers.tail, canonical, self.body_len),
         };
+        let hash = hash.filter(|_| raw.len().max(canonical.len()) <= MAX_RUN);
         match hash {
             Some(hash) => {
                 self.counts.learned += 1;
@@ -390,18 +390,18 @@ fn place_known(
     table: &Table,
     entry: &Entry,
     at: Option<usize>,
-    len: usize,
+    raw: &[u8],
     buffers: &mut Buffers,
     shards: &mut Vec<ShardBatch>,
     body_len: u32,
 ) -> Place {
     let labels = match (table.other_order(entry), at) {
-        (None, Some(at)) => (at as u32, (at + len) as u32),
-        (None, None) => store(&mut buffers.tail, table.raw(entry), body_len),
+        (None, Some(at)) => (at as u32, (at + raw.len()) as u32),
+        (None, None) => store(&mut buffers.tail, raw, body_len),
         (Some(canonical), _) => store(&mut buffers.tail, canonical, body_len),
     };
     let slot = slot_of(&mut buffers.slots, &mut buffers.spare, shards, entry.shard);
-    Place { id: entry.id, slot, labels }
+    Place { id: entry.id(), slot, labels }
 }
 
 #[inline]

@@ -15,46 +15,61 @@ pub(crate) struct Memo {
 }
 
 /// The state of a [`Memo`].
+///
+/// Entries and bytes lie in pages: a memo that grows copies nothing, and a small one is small.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     /// Of the limits under which the runs passed.
     generation: u64,
     /// Series in the order in which they were first seen, which is the order in which they come again.
-    entries: Vec<Entry>,
-    /// The bytes of the runs, in the order of the entries.
-    arena: Vec<u8>,
-    /// From the hash of the raw run to the entry, asked only when the prediction fails.
-    index: HashTable<Slot>,
+    entries: Vec<Vec<Entry>>,
+    n_entries: u32,
+    /// The bytes of runs, in the order of the entries.
+    arena: Arena,
+    /// From the hash of the raw run to the entry, with bits of the hash so that growing reads no entries.
+    index: HashTable<(u32, u32)>,
 }
 
 /// A series as it arrives and what it leads to.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) id: SeriesId,
+    id: [u64; 2],
+    hash: RunHash,
     pub(crate) shard: u32,
-    raw: Span,
-    /// The same as `raw` when the sender sorts.
-    canonical: Span,
     /// The entry that followed this one the last time: senders repeat their order.
     next: AtomicU32,
-}
-
-type Span = (u32, u32);
-
-/// A bucket holds 96 bits of the hash, so that a hit reads no labels and a rehash reads no entries.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    low: u64,
-    high: u32,
-    entry: u32,
+    /// The run as it arrived. [`NOWHERE`] in a memo of many series: those are recognised by their hashes alone, which
+    /// takes a little more time and a third of the memory.
+    raw: Span,
+    /// The canonical run; [`NOWHERE`] when it is the run that arrived.
+    canonical: Span,
 }
 
 /// The hash of a raw run. It is seeded per process, so that nobody can prepare runs that collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RunHash {
-    low: u64,
-    high: u32,
+pub(crate) struct RunHash([u32; 3]);
+
+/// Runs one behind the other, in chunks that never move. A run may be as long as a chunk.
+#[derive(Debug, Default)]
+struct Arena {
+    chunks: Vec<Vec<u8>>,
+    n_bytes: usize,
 }
+
+/// Where a run lies in an [`Arena`]: chunk and offset in halves of `at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    at: u32,
+    len: u16,
+}
+
+const NOWHERE: Span = Span { at: u32::MAX, len: 0 };
+
+/// Chunks grow with the arena, so that a small memo takes kilobytes.
+const MIN_CHUNK: usize = 2 << 10;
+const MAX_CHUNK: usize = 64 << 10;
+/// The longest run that is remembered.
+pub(crate) const MAX_RUN: usize = u16::MAX as usize;
 
 /// Where a request stands in the order of series.
 #[derive(Debug, Clone, Default)]
@@ -92,13 +107,17 @@ pub(crate) struct Learned {
     pub(crate) id: SeriesId,
     pub(crate) shard: u32,
     /// In the bytes that were decoded.
-    pub(crate) raw: Span,
+    pub(crate) raw: (u32, u32),
     /// In the bytes of the batch.
-    pub(crate) canonical: Span,
+    pub(crate) canonical: (u32, u32),
     pub(crate) previous: Last,
 }
 
 const NONE: u32 = u32::MAX;
+/// Entries in a page.
+const PAGE: usize = 64;
+/// Of the memo's memory, the part up to which the bytes of runs are kept: one in so many.
+const BYTES_PART: usize = 8;
 /// After so many wrong guesses in a row …
 const MAX_MISSES: u32 = 4;
 /// … so many series are looked up without guessing.
@@ -126,7 +145,7 @@ impl Memo {
         if generation > table.generation {
             *table = Table { generation, ..Table::default() };
         }
-        table.add(learned, raw, canonical);
+        table.add(learned, raw, canonical, max_bytes / BYTES_PART);
         if table.size() > max_bytes {
             *table = Table { generation, ..Table::default() };
         }
@@ -150,9 +169,9 @@ impl Table {
 
     /// Bytes in use.
     pub(crate) fn size(&self) -> usize {
-        self.arena.len()
-            + self.entries.len() * size_of::<Entry>()
-            + self.index.capacity() * (size_of::<Slot>() + 1)
+        self.arena.size()
+            + self.entries.len() * (PAGE * size_of::<Entry>() + size_of::<Vec<Entry>>())
+            + self.index.allocation_size()
     }
 
     /// The series that is expected next, if `rest` begins with its run and no other label follows: found without
@@ -164,9 +183,12 @@ impl Table {
             return None;
         }
         let Last::Known(last) = cursor.last else { return None };
-        let next = self.entries.get(last as usize)?.next.load(Ordering::Relaxed);
-        let guess = self.entries.get(next as usize)?;
-        let run = self.bytes(guess.raw);
+        let next = self.entry(last)?.next.load(Ordering::Relaxed);
+        let guess = self.entry(next)?;
+        if guess.raw == NOWHERE {
+            return None;
+        }
+        let run = self.arena.get(guess.raw);
         let matches = rest.starts_with(run) && rest.get(run.len()) != Some(&0x0A);
         if !matches {
             cursor.misses += 1;
@@ -182,6 +204,13 @@ impl Table {
 
     /// The series with this raw run, by its hash. Remembers that it followed the one before.
     pub(crate) fn find(&self, cursor: &mut Cursor, hash: RunHash) -> Option<&Entry> {
+        if let Last::Known(last) = cursor.last
+            && let Some(next) = self.entry(last).map(|entry| entry.next.load(Ordering::Relaxed))
+            && let Some(guess) = self.entry(next).filter(|guess| guess.hash == hash)
+        {
+            cursor.last = Last::Known(next);
+            return Some(guess);
+        }
         self.follow(cursor, self.place(hash)?)
     }
 
@@ -189,7 +218,7 @@ impl Table {
     pub(crate) fn follow(&self, cursor: &mut Cursor, place: u32) -> Option<&Entry> {
         self.link(cursor.last, place);
         cursor.last = Last::Known(place);
-        self.entries.get(place as usize)
+        self.entry(place)
     }
 
     /// Finds many series at once. Each costs two cache misses; in two tight loops they overlap, where one series
@@ -198,82 +227,130 @@ impl Table {
         for next in ahead.iter_mut() {
             next.place = self.place(next.hash);
         }
-        let entries = ahead.iter().filter_map(|next| self.entries.get(next.place? as usize));
+        let entries = ahead.iter().filter_map(|next| self.entry(next.place?));
         std::hint::black_box(entries.fold(0, |sum, entry| sum ^ entry.shard));
     }
 
+    #[inline]
+    fn entry(&self, place: u32) -> Option<&Entry> {
+        self.entries.get(place as usize / PAGE)?.get(place as usize % PAGE)
+    }
+
     fn place(&self, hash: RunHash) -> Option<u32> {
-        let is_same = |slot: &Slot| slot.low == hash.low && slot.high == hash.high;
-        self.index.find(hash.low, is_same).map(|slot| slot.entry)
+        let is_same = |(bits, place): &(u32, u32)| {
+            *bits == hash.bits() && self.entry(*place).is_some_and(|entry| entry.hash == hash)
+        };
+        self.index.find(spread(hash.bits()), is_same).map(|(_, place)| *place)
     }
 
     fn link(&self, last: Last, next: u32) {
         // Wrong links only make wrong guesses, so relaxed is enough, and an entry of a forgotten table is no harm.
         if let Last::Known(last) = last
-            && let Some(entry) = self.entries.get(last as usize)
+            && let Some(entry) = self.entry(last)
         {
             entry.next.store(next, Ordering::Relaxed);
         }
     }
 
-    /// The canonical run of an entry, or `None` when it is its raw run.
+    /// The canonical run of an entry, or `None` when it is the run that arrived.
     #[inline]
     pub(crate) fn other_order(&self, entry: &Entry) -> Option<&[u8]> {
-        (entry.canonical != entry.raw).then(|| self.bytes(entry.canonical))
+        (entry.canonical != NOWHERE).then(|| self.arena.get(entry.canonical))
     }
 
-    /// The raw run of an entry.
-    pub(crate) fn raw(&self, entry: &Entry) -> &[u8] {
-        self.bytes(entry.raw)
-    }
-
-    fn bytes(&self, (from, to): Span) -> &[u8] {
-        self.arena.get(from as usize..to as usize).unwrap_or_default()
-    }
-
-    fn add(&mut self, learned: &[Learned], raw: &[u8], canonical: &[u8]) {
+    fn add(&mut self, learned: &[Learned], raw: &[u8], canonical: &[u8], bytes_up_to: usize) {
         let mut places: Vec<u32> = Vec::with_capacity(learned.len());
         for new in learned {
             let previous = match new.previous {
                 Last::New(i) => places.get(i as usize).map_or(Last::None, |place| Last::Known(*place)),
                 known => known,
             };
-            let place = match self.place(new.hash) {
-                Some(place) => place,
-                None => {
-                    let raw = raw.get(new.raw.0 as usize..new.raw.1 as usize).unwrap_or_default();
-                    let canonical = canonical.get(new.canonical.0 as usize..new.canonical.1 as usize);
-                    self.insert(new, raw, canonical.unwrap_or_default())
-                }
-            };
+            let place = self.place(new.hash).unwrap_or_else(|| {
+                let raw = raw.get(new.raw.0 as usize..new.raw.1 as usize).unwrap_or_default();
+                let canonical = canonical.get(new.canonical.0 as usize..new.canonical.1 as usize);
+                self.insert(new, raw, canonical.unwrap_or_default(), bytes_up_to)
+            });
             self.link(previous, place);
             places.push(place);
         }
     }
 
-    fn insert(&mut self, new: &Learned, raw: &[u8], canonical: &[u8]) -> u32 {
-        let place = self.entries.len() as u32;
-        let raw_span = self.store(raw);
-        let canonical = if raw == canonical { raw_span } else { self.store(canonical) };
-        let next = AtomicU32::new(NONE);
-        self.entries.push(Entry { id: new.id, shard: new.shard, raw: raw_span, canonical, next });
-        let slot = Slot { low: new.hash.low, high: new.hash.high, entry: place };
-        self.index.insert_unique(slot.low, slot, |slot| slot.low);
+    fn insert(&mut self, new: &Learned, raw: &[u8], canonical: &[u8], bytes_up_to: usize) -> u32 {
+        let place = self.n_entries;
+        let keeps_bytes = self.arena.size() < bytes_up_to;
+        let entry = Entry {
+            id: [(new.id.0 >> 64) as u64, new.id.0 as u64],
+            hash: new.hash,
+            shard: new.shard,
+            raw: if keeps_bytes { self.arena.push(raw) } else { NOWHERE },
+            canonical: if raw == canonical { NOWHERE } else { self.arena.push(canonical) },
+            next: AtomicU32::new(NONE),
+        };
+        match self.entries.last_mut().filter(|page| page.len() < PAGE) {
+            Some(page) => page.push(entry),
+            None => {
+                let mut page = Vec::with_capacity(PAGE);
+                page.push(entry);
+                self.entries.push(page);
+            }
+        }
+        self.n_entries += 1;
+        let bits = new.hash.bits();
+        self.index.insert_unique(spread(bits), (bits, place), |(bits, _)| spread(*bits));
         place
     }
+}
 
-    fn store(&mut self, bytes: &[u8]) -> Span {
-        let from = self.arena.len() as u32;
-        self.arena.extend_from_slice(bytes);
-        (from, self.arena.len() as u32)
+impl Entry {
+    /// The identity.
+    #[inline]
+    pub(crate) fn id(&self) -> SeriesId {
+        SeriesId(u128::from(self.id[0]) << 64 | u128::from(self.id[1]))
     }
+}
+
+impl Arena {
+    /// Keeps a copy of a run of at most [`MAX_RUN`] bytes.
+    fn push(&mut self, bytes: &[u8]) -> Span {
+        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes.len();
+        if !self.chunks.last().is_some_and(has_room) {
+            let size = (self.n_bytes / 4).clamp(MIN_CHUNK, MAX_CHUNK).max(bytes.len());
+            self.n_bytes += size;
+            self.chunks.push(Vec::with_capacity(size));
+        }
+        let chunk = self.chunks.len() as u32 - 1;
+        let Some(last) = self.chunks.last_mut() else { return NOWHERE };
+        let offset = last.len() as u32;
+        last.extend_from_slice(bytes);
+        Span { at: chunk << 16 | offset, len: bytes.len() as u16 }
+    }
+
+    #[inline]
+    fn get(&self, span: Span) -> &[u8] {
+        let (chunk, from) = ((span.at >> 16) as usize, (span.at & 0xFFFF) as usize);
+        let bytes = self.chunks.get(chunk).and_then(|chunk| chunk.get(from..from + span.len as usize));
+        bytes.unwrap_or_default()
+    }
+
+    fn size(&self) -> usize {
+        self.n_bytes + self.chunks.len() * size_of::<Vec<u8>>()
+    }
+}
+
+/// The table takes its place from the low bits and its tag from the high ones.
+fn spread(bits: u32) -> u64 {
+    u64::from(bits) << 32 | u64::from(bits)
 }
 
 impl RunHash {
     #[inline]
     pub(crate) fn of(raw: &[u8], seed: u64) -> RunHash {
         let hash = xxh3_128_with_seed(raw, seed);
-        RunHash { low: hash as u64, high: (hash >> 64) as u32 }
+        RunHash([hash as u32, (hash >> 32) as u32, (hash >> 64) as u32])
+    }
+
+    fn bits(self) -> u32 {
+        self.0[0]
     }
 }
 
@@ -317,14 +394,32 @@ mod tests {
         assert!(table.predict(&mut cursor, b"aabbcc").is_none());
         assert!(table.find(&mut cursor, RunHash::of(b"aa", 7)).is_some());
         let (entry, len) = table.predict(&mut cursor, b"bb\x12").unwrap();
-        assert_eq!((entry.id, len), (SeriesId::of_run(b"bb"), 2));
+        assert_eq!((entry.id(), len), (SeriesId::of_run(b"bb"), 2));
         assert!(table.predict(&mut cursor, b"cc\x0A").is_none(), "another label follows");
         assert!(table.find(&mut cursor, RunHash::of(b"aa", 7)).is_some());
         assert!(table.find(&mut cursor, RunHash::of(b"cc", 7)).is_some());
         assert!(table.find(&mut cursor, RunHash::of(b"aa", 7)).is_some());
         let (entry, _) = table.predict(&mut cursor, b"cc").unwrap();
-        assert_eq!(entry.id, SeriesId::of_run(b"cc"), "the new order was remembered");
+        assert_eq!(entry.id(), SeriesId::of_run(b"cc"), "the new order was remembered");
         assert!(table.find(&mut cursor, RunHash::of(b"dd", 7)).is_none());
+    }
+
+    #[test]
+    fn a_memo_of_many_series_keeps_no_bytes_and_knows_them_by_their_hashes() {
+        let memo = Memo::default();
+        let new = [learned(b"aa", 0, Last::None), learned(b"bb", 2, Last::New(0))];
+        assert!(memo.learn(1, 1 << 20, &new[..1], b"aabb", b"aabb") > 0);
+        let table = &mut *memo.table.write();
+        table.add(&new[1..], b"aabb", b"aabb", 0);
+        table.link(Last::Known(0), 1);
+        let mut cursor = Cursor::default();
+        assert!(table.find(&mut cursor, RunHash::of(b"aa", 7)).is_some());
+        assert!(table.predict(&mut cursor, b"bb").is_none(), "there are no bytes to compare");
+        assert_eq!(cursor.misses, 0, "which is not a wrong guess");
+        let entry = table.find(&mut cursor, RunHash::of(b"bb", 7)).unwrap();
+        assert_eq!(entry.id(), SeriesId::of_run(b"bb"));
+        assert!(table.other_order(entry).is_none());
+        assert!(size_of::<Entry>() <= 64);
     }
 
     #[test]
@@ -342,6 +437,6 @@ mod tests {
             "what was judged by older limits is not kept"
         );
         memo.learn(2, 10, &new, b"aa", b"aa");
-        assert_eq!(memo.read().size(), 0);
+        assert_eq!(memo.read().n_entries, 0);
     }
 }

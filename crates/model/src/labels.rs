@@ -241,7 +241,7 @@ pub fn compare_runs(mut a: &[u8], mut b: &[u8]) -> Ordering {
 
 /// The number of labels in a canonical run.
 pub fn run_len(run: &[u8]) -> usize {
-    runs(run).count()
+    run_labels(run).count()
 }
 
 fn next_label(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {

@@ -1,6 +1,6 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::{METRIC_NAME, TenantId, runs};
+use crate::{METRIC_NAME, TenantId, run_labels};
 
 /// How many shards a cluster has and how widely one target's series are spread over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +16,12 @@ pub struct Shards {
 /// A series with neither job nor instance hashes its whole run instead. So the series of one target, which share
 /// their timestamps, lie together.
 pub fn shard_of(tenant: &TenantId, run: &[u8], shards: Shards) -> u32 {
-    let (mut job, mut instance, mut name) = ("", "", "");
-    for (label, value) in runs(run) {
-        match label {
-            "job" => job = value,
-            "instance" => instance = value,
-            METRIC_NAME => name = value,
+    let (mut job, mut instance, mut name): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
+    for label in run_labels(run) {
+        match label.name {
+            b"job" => job = label.value,
+            b"instance" => instance = label.value,
+            other if other == METRIC_NAME.as_bytes() => name = label.value,
             _ => {}
         }
     }
@@ -31,11 +31,11 @@ pub fn shard_of(tenant: &TenantId, run: &[u8], shards: Shards) -> u32 {
     if job.is_empty() && instance.is_empty() {
         key.extend_from_slice(run);
     } else {
-        key.extend_from_slice(job.as_bytes());
+        key.extend_from_slice(job);
         key.push(0xFF);
-        key.extend_from_slice(instance.as_bytes());
+        key.extend_from_slice(instance);
         key.push(0xFF);
-        let part = xxh3_64_with_seed(name.as_bytes(), 1) % u64::from(shards.spread.max(1));
+        let part = xxh3_64_with_seed(name, 1) % u64::from(shards.spread.max(1));
         key.extend_from_slice(&(part as u32).to_le_bytes());
     }
     (xxh3_64_with_seed(&key, 1) % u64::from(shards.count.max(1))) as u32

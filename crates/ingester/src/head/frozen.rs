@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::OnceLock;
 
-use model::{Labels, METRIC_NAME, SeriesData, TimeRange, runs};
+use model::{Labels, METRIC_NAME, SeriesData, TimeRange, run_labels};
 
 use super::arena::{Chunks, Place};
 use super::generation::Generation;
@@ -212,6 +212,8 @@ impl Frozen {
 
 /// The order of series in a block: by metric name, then by all labels. Label names may sort before `__name__`.
 fn compare_runs(a: &[u8], b: &[u8]) -> Ordering {
-    let metric = |run| runs(run).find(|(name, _)| *name == METRIC_NAME).map(|(_, value)| value);
-    metric(a).cmp(&metric(b)).then_with(|| runs(a).cmp(runs(b)))
+    let metric = |run| {
+        run_labels(run).find(|label| label.name == METRIC_NAME.as_bytes()).map(|label| label.value)
+    };
+    metric(a).cmp(&metric(b)).then_with(|| model::compare_runs(a, b))
 }

@@ -1,7 +1,7 @@
 //! Which series share their timestamps: the series of one (job, instance) begin in one group.
 
 use hashbrown::HashMap;
-use model::runs;
+use model::run_labels;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::series::NO_REF;
@@ -124,11 +124,11 @@ impl Groups {
 
 /// The 128-bit hash of (job, instance); `None` when the series has neither.
 fn target(run: &[u8]) -> Option<u128> {
-    let (mut job, mut instance) = ("", "");
-    for (name, value) in runs(run) {
-        match name {
-            "job" => job = value,
-            "instance" => instance = value,
+    let (mut job, mut instance): (&[u8], &[u8]) = (b"", b"");
+    for label in run_labels(run) {
+        match label.name {
+            b"job" => job = label.value,
+            b"instance" => instance = label.value,
             _ => {}
         }
     }
@@ -136,8 +136,8 @@ fn target(run: &[u8]) -> Option<u128> {
         return None;
     }
     let mut hash = Xxh3::new();
-    hash.update(job.as_bytes());
+    hash.update(job);
     hash.update(&[0xFF]);
-    hash.update(instance.as_bytes());
+    hash.update(instance);
     Some(hash.digest128())
 }

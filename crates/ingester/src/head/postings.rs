@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
-use model::{Matcher, runs};
+use model::{Matcher, RunLabel, run_labels};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::MALLOC;
@@ -45,10 +45,10 @@ impl Postings {
     pub(super) fn insert(&mut self, series_ref: u32, place: Place, arena: &Arena) {
         let run = arena.get(place);
         let base = run.as_ptr() as usize;
-        for (position, (name, value)) in runs(run).enumerate() {
-            let offset = place.offset + (value.as_ptr() as usize - base) as u32;
-            let value_at = Place { chunk: place.chunk, offset, len: value.len() as u32 };
-            let pair = self.pair(position, name, value, value_at, arena, series_ref);
+        for (position, label) in run_labels(run).enumerate() {
+            let offset = place.offset + (label.value.as_ptr() as usize - base) as u32;
+            let value_at = Place { chunk: place.chunk, offset, len: label.value.len() as u32 };
+            let pair = self.pair(position, label, value_at, arena, series_ref);
             if let Some(pair) = pair {
                 self.append(pair, series_ref);
             }
@@ -136,21 +136,21 @@ impl Postings {
     fn pair(
         &mut self,
         position: usize,
-        name: &str,
-        value: &str,
+        label: RunLabel<'_>,
         value_at: Place,
         arena: &Arena,
         series_ref: u32,
     ) -> Option<u32> {
         if let Some(&(name_at, pair)) = self.last.get(position)
-            && self.value_bytes(pair, arena) == value.as_bytes()
-            && *self.texts[name_at as usize] == *name
+            && self.value_bytes(pair, arena) == label.value
+            && self.texts[name_at as usize].as_bytes() == label.name
         {
             return Some(pair);
         }
-        let name_at = self.name(name);
-        let bits = hash_bits(name_at, value);
-        let found = self.find(name_at, value, arena);
+        // Labels were checked when they came: a name that is no text does not get here.
+        let name_at = self.name(std::str::from_utf8(label.name).unwrap_or_default());
+        let bits = hash_bits(name_at, label.value);
+        let found = self.find(name_at, label.value, arena);
         let pair = found.unwrap_or(self.pairs.len() as u32);
         if self.last.len() <= position {
             self.last.resize(position + 1, (name_at, pair));
@@ -226,7 +226,7 @@ impl Postings {
         };
         match matcher.candidates().filter(|_| passing) {
             Some(candidates) => {
-                candidates.iter().filter_map(|v| self.find(*name, v, arena)).for_each(&mut add)
+                candidates.iter().filter_map(|v| self.find(*name, v.as_bytes(), arena)).for_each(&mut add)
             }
             None => {
                 let pairs = self.pairs_of[*name as usize].iter().copied();
@@ -239,11 +239,11 @@ impl Postings {
         refs
     }
 
-    fn find(&self, name: u32, value: &str, arena: &Arena) -> Option<u32> {
+    fn find(&self, name: u32, value: &[u8], arena: &Arena) -> Option<u32> {
         let bits = hash_bits(name, value);
         let same = |entry: &(u32, u32)| {
             let is_name = self.pairs[entry.1 as usize].name & !ONLY == name;
-            entry.0 == bits && is_name && self.value_bytes(entry.1, arena) == value.as_bytes()
+            entry.0 == bits && is_name && self.value_bytes(entry.1, arena) == value
         };
         self.by_pair.find(spread(bits), same).map(|(_, pair)| *pair)
     }
@@ -285,8 +285,8 @@ fn gallop(list: &[u32], wanted: u32) -> usize {
     from.min(to) + list[from.min(to)..to].partition_point(|r| *r < wanted)
 }
 
-fn hash_bits(name: u32, value: &str) -> u32 {
-    xxh3_64_with_seed(value.as_bytes(), u64::from(name)) as u32
+fn hash_bits(name: u32, value: &[u8]) -> u32 {
+    xxh3_64_with_seed(value, u64::from(name)) as u32
 }
 
 /// The table takes its place from the low bits and its tag from the high ones.
