@@ -1,19 +1,17 @@
-use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::http::{self, Answer};
+use crate::http;
 use crate::process::{Child, wait_until};
-use crate::remote_write::WriteRequest;
+use crate::surface::{Surface, metric};
 
 /// A running Firn whose data lie in a folder that outlives it.
 #[derive(Debug)]
 pub struct Firn {
     child: Child,
-    url: String,
+    surface: Surface,
     dir: PathBuf,
 }
 
@@ -39,9 +37,6 @@ pub enum Started {
         output: String,
     },
 }
-
-/// Raw samples as a query shows them: by series, timestamp and bits. Of a histogram, the bits of its count.
-pub type Samples = BTreeMap<String, Vec<(i64, u64)>>;
 
 impl FirnOptions {
     /// Options with these flags.
@@ -69,27 +64,8 @@ impl Firn {
             .args(&options.flags)
             .envs(options.env.iter().map(|(name, value)| (name, value)));
         let mut child = Child::start(&format!("firn-{n}"), command, dir).map_err(|e| e.to_string())?;
-        let found = wait_until(Duration::from_secs(60), || match address(&child.output()) {
-            Some(address) => Some(Some(address)),
-            None if child.is_running() => None,
-            None => Some(None),
-        });
-        let address = match found {
-            Some(Some(address)) => address,
-            Some(None) => return Ok(died(child)),
-            None => return Err(format!("no address after a minute\n{}", child.output())),
-        };
-        let url = format!("http://{address}");
-        let ready = wait_until(Duration::from_secs(120), || match http::get(&format!("{url}/ready"), &[]) {
-            Ok(answer) if answer.status == 200 => Some(true),
-            _ if child.is_running() => None,
-            _ => Some(false),
-        });
-        match ready {
-            Some(true) => Ok(Started::Ready(Firn { child, url, dir: dir.to_path_buf() })),
-            Some(false) => Ok(died(child)),
-            None => Err(format!("not ready after two minutes\n{}", child.output())),
-        }
+        let Some(url) = await_ready(&mut child)? else { return Ok(died(child)) };
+        Ok(Started::Ready(Firn { child, surface: Surface::of_one(&url), dir: dir.to_path_buf() }))
     }
 
     /// Starts `binary` over `dir` and waits until it is ready. `Err` holds what it printed if it died.
@@ -102,12 +78,12 @@ impl Firn {
 
     /// `http://127.0.0.1:<port>`
     pub fn url(&self) -> &str {
-        &self.url
+        &self.surface.push
     }
 
     /// The port.
     pub fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
+        self.url().trim_start_matches("http://")
     }
 
     /// Where its data lie.
@@ -120,118 +96,44 @@ impl Firn {
         &mut self.child
     }
 
-    /// Pushes lines in Prometheus's text format.
-    pub fn import(&self, text: &str) -> Result<Answer, String> {
-        http::post(&format!("{}/api/v1/import/prometheus", self.url), &[], text.as_bytes())
-    }
-
-    /// Pushes by remote write, as Prometheus does.
-    pub fn push(&self, request: &WriteRequest) -> Result<Answer, String> {
-        push(&self.url, None, request)
-    }
-
-    /// Pushes by remote write as this tenant.
-    pub fn push_as(&self, tenant: &str, request: &WriteRequest) -> Result<Answer, String> {
-        push(&self.url, Some(tenant), request)
-    }
-
-    /// Sends bytes to the remote write endpoint with the headers of a remote write.
-    pub fn push_bytes(&self, bytes: &[u8]) -> Result<Answer, String> {
-        let headers = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy")];
-        http::post(&format!("{}/api/v1/push", self.url), &headers, bytes)
-    }
-
-    /// Flushes everything into the table.
-    pub fn flush(&self) -> Result<Answer, String> {
-        flush(&self.url)
-    }
-
-    /// Flushes, which must succeed.
-    pub fn flush_all(&self) -> Result<(), String> {
-        match self.flush()? {
-            answer if (200..300).contains(&answer.status) => Ok(()),
-            answer => Err(format!("/flush answered {}: {}", answer.status, answer.body)),
-        }
-    }
-
-    /// `/api/v1/query`: the result.
-    pub fn query(&self, query: &str, at: &str) -> Result<Value, String> {
-        let url = format!("{}/api/v1/query", self.url);
-        let answer = http::get_json(&url, &[("query", query), ("time", at)])?;
-        Ok(answer["data"]["result"].clone())
-    }
-
-    /// The single number that a query answers.
-    pub fn number(&self, query: &str, at: &str) -> Result<f64, String> {
-        let result = self.query(query, at)?;
-        let text = result[0]["value"][1].as_str();
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("{query} answered {result}"))
-    }
-
-    /// The raw samples of a selector, from `from_ms` to `to_ms`, both included.
-    pub fn samples(&self, selector: &str, from_ms: i64, to_ms: i64) -> Result<Samples, String> {
-        let range = to_ms - from_ms + 1;
-        let result = self.query(&format!("{selector}[{range}ms]"), &seconds(to_ms))?;
-        let mut samples = Samples::new();
-        for series in result.as_array().into_iter().flatten() {
-            let labels: BTreeMap<String, Value> =
-                serde_json::from_value(series["metric"].clone()).map_err(|e| e.to_string())?;
-            let list = samples.entry(serde_json::to_string(&labels).unwrap_or_default()).or_default();
-            for pair in series["values"].as_array().into_iter().flatten() {
-                list.push((millis(&pair[0])?, parse(&pair[1])?));
-            }
-            for pair in series["histograms"].as_array().into_iter().flatten() {
-                list.push((millis(&pair[0])?, parse(&pair[1]["count"])?));
-            }
-            list.sort_unstable();
-        }
-        Ok(samples)
-    }
-
     /// The sum of all series of one of its own metrics, by the name in the exposition; `None` when there is none.
     pub fn metric(&self, name: &str) -> Result<Option<f64>, String> {
-        let text = http::get(&format!("{}/metrics", self.url), &[])?.body;
-        let mut sum = None;
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((series, value)) = line.rsplit_once(' ') else { continue };
-            if series.split('{').next() == Some(name) {
-                *sum.get_or_insert(0.0) += value.parse::<f64>().unwrap_or(f64::NAN);
-            }
-        }
-        Ok(sum)
+        metric(self.url(), name)
     }
 }
 
-/// Pushes by remote write to the Firn at `url`.
-pub fn push(url: &str, tenant: Option<&str>, request: &WriteRequest) -> Result<Answer, String> {
-    let mut headers = vec![
-        ("Content-Type", "application/x-protobuf"),
-        ("Content-Encoding", "snappy"),
-        ("X-Prometheus-Remote-Write-Version", "0.1.0"),
-        ("User-Agent", "Prometheus/3.15.0"),
-    ];
-    headers.extend(tenant.map(|tenant| ("X-Scope-OrgID", tenant)));
-    http::post(&format!("{url}/api/v1/push"), &headers, &request.snappy())
+/// What is asked of it over HTTP.
+impl Deref for Firn {
+    type Target = Surface;
+
+    fn deref(&self) -> &Surface {
+        &self.surface
+    }
 }
 
-/// Flushes the Firn at `url`.
-pub fn flush(url: &str) -> Result<Answer, String> {
-    http::post(&format!("{url}/flush"), &[], &[])
-}
-
-/// Milliseconds as the API takes times.
-pub fn seconds(ms: i64) -> String {
-    format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
-}
-
-fn millis(value: &Value) -> Result<i64, String> {
-    let secs = value.as_f64().ok_or_else(|| format!("{value} is no time"))?;
-    Ok((secs * 1000.0).round() as i64)
-}
-
-fn parse(value: &Value) -> Result<u64, String> {
-    let number: Option<f64> = value.as_str().and_then(|text| text.parse().ok());
-    number.map(f64::to_bits).ok_or_else(|| format!("{value} is no number"))
+/// Waits until the process is ready and says where it listens; `None` when it is gone.
+pub(crate) fn await_ready(child: &mut Child) -> Result<Option<String>, String> {
+    let found = wait_until(Duration::from_secs(60), || match address(&child.output()) {
+        Some(address) => Some(Some(address)),
+        None if child.is_running() => None,
+        None => Some(None),
+    });
+    let address = match found {
+        Some(Some(address)) => address,
+        Some(None) => return Ok(None),
+        None => return Err(format!("no address after a minute\n{}", child.output())),
+    };
+    let url = format!("http://{address}");
+    let ready = wait_until(Duration::from_secs(120), || match http::get(&format!("{url}/ready"), &[]) {
+        Ok(answer) if answer.status == 200 => Some(true),
+        _ if child.is_running() => None,
+        _ => Some(false),
+    });
+    match ready {
+        Some(true) => Ok(Some(url)),
+        Some(false) => Ok(None),
+        None => Err(format!("not ready after two minutes\n{}", child.output())),
+    }
 }
 
 fn died(mut child: Child) -> Started {

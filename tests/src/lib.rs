@@ -3,17 +3,21 @@
 //! On the path: outside of it; everything here goes over HTTP, as a user would.
 
 mod chance;
+mod cluster;
 mod firn;
 mod http;
 mod parts;
 mod process;
 mod remote_write;
 mod store;
+mod surface;
 
 pub use chance::Chance;
-pub use firn::{Firn, FirnOptions, Samples, Started, flush, push, seconds};
+pub use cluster::{Cluster, ClusterOptions, Storage};
+pub use firn::{Firn, FirnOptions, Started};
 pub use http::{Answer, delete, get, get_json, get_json_with, get_with, post, post_form, put};
 pub use parts::{part, shared};
 pub use process::{Child, free_port, free_ports, now_ms, wait_until};
 pub use remote_write::{NativeHistogram, TimeSeries, WriteRequest, snappy, varint};
 pub use store::{ACCESS_KEY, BUCKET, ObjectStore, REGION, SECRET_KEY, StoreKind};
+pub use surface::{Samples, Surface, flush, metric, push, seconds};

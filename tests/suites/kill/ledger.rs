@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use system_tests::{Answer, Firn, NativeHistogram, Samples, TimeSeries, WriteRequest, push};
+use system_tests::{Answer, NativeHistogram, Samples, Surface, TimeSeries, WriteRequest, push};
 
 /// Targets, so that a push has a part in each shard.
 const JOBS: u64 = 6;
@@ -171,7 +171,7 @@ impl Ledger {
 
     /// Compares everything acknowledged with what can be queried: it is there once, with its bits, and nothing else
     /// is there that was not at least sent.
-    pub(super) fn check(&self, firn: &Firn) -> Result<Count, String> {
+    pub(super) fn check(&self, firn: &Surface) -> Result<Count, String> {
         let id = self.stream.id;
         let selector = format!("{{__name__=~\"kill|kill_h\",stream=\"{id}\"}}");
         let (from, to) = (self.stream.base_ms, self.stream.end_ms(self.next));
