@@ -25,7 +25,7 @@ pub struct Config {
     pub memory_limit: String,
     /// The port and the logs.
     pub server: server::Config,
-    /// Where data lie: a folder, or `memory://` for a store that forgets.
+    /// Where data lie.
     pub storage: config::storage::Config,
     /// Pushes.
     pub distributor: config::distributor::Config,
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn values_that_components_refuse_are_listed_with_the_others() {
         let violations = load(
-            "target: querier\nstorage: {url: 's3://bucket/x'}\ningester: {window: 7m}\nbucket: {commit_attempts: 0}\nquerier: {max_concurrent: 0}\n",
+            "target: querier\nstorage: {url: 'gs://bucket/x'}\ningester: {window: 7m}\nbucket: {commit_attempts: 0}\nquerier: {max_concurrent: 0}\n",
         )
         .unwrap_err();
         let text = violations.join("\n");
@@ -279,7 +279,7 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert_eq!(violations.len(), 5, "{text}");
-        for url in ["memory://", "file:///var/firn", "./data/tables", "/data"] {
+        for url in ["memory://", "file:///var/firn", "./data/tables", "/data", "s3://bucket/x"] {
             assert!(load(&format!("storage: {{url: '{url}'}}\n")).is_ok(), "{url}");
         }
     }

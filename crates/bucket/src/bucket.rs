@@ -1,15 +1,17 @@
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use model::TenantId;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use parking_lot::Mutex;
 use runtime::Clock;
 
 use crate::table::{LogTable, Table};
-use crate::{BucketError, Config};
+use crate::{BucketError, Config, open_store};
 
 /// What a bucket needs.
 #[derive(Debug, Clone)]
@@ -24,7 +26,26 @@ pub struct Deps {
 #[derive(Debug)]
 pub struct Bucket {
     shared: Arc<Shared>,
-    tables: Mutex<HashMap<(TenantId, Table), Arc<LogTable>>>,
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_name: HashMap<(TenantId, Table), Arc<LogTable>>,
+    /// When idle ones were last looked for.
+    swept_ms: i64,
+}
+
+impl Tables {
+    /// Lets go of tables that nobody holds and nobody has asked for in a while. Whoever asks again loads them again,
+    /// from their last checkpoint; nobody polls them meanwhile.
+    fn sweep(&mut self, now_ms: i64, idle_ms: i64) {
+        if now_ms - self.swept_ms < idle_ms / 4 {
+            return;
+        }
+        self.swept_ms = now_ms;
+        self.by_name.retain(|_, table| Arc::strong_count(table) > 1 || !table.is_idle(now_ms, idle_ms));
+    }
 }
 
 /// What all tables of a bucket use.
@@ -36,20 +57,44 @@ pub(crate) struct Shared {
 }
 
 impl Bucket {
-    /// Opens a bucket after a probe that its store honours conditional puts.
+    /// Opens the bucket that is configured.
+    pub async fn connect(
+        storage: &config::storage::Config,
+        config: Config,
+        clock: Clock,
+    ) -> Result<Arc<Bucket>, BucketError> {
+        let store = open_store(storage, &config)?;
+        Bucket::open(config, Deps { store, clock }).await
+    }
+
+    /// Opens a bucket after a probe that its store does all that tables need.
     pub async fn open(config: Config, deps: Deps) -> Result<Arc<Bucket>, BucketError> {
         let shared = Arc::new(Shared { config, store: deps.store, clock: deps.clock });
         shared.probe().await?;
-        Ok(Arc::new(Bucket { shared, tables: Mutex::new(HashMap::new()) }))
+        Ok(Arc::new(Bucket { shared, tables: Mutex::default() }))
     }
 
     /// A tenant's table. Costs no request; the table comes to be with its first commit.
     pub fn table(&self, tenant: &TenantId, table: Table) -> Arc<LogTable> {
+        let now_ms = self.shared.clock.now_ms();
         let mut tables = self.tables.lock();
+        tables.sweep(now_ms, self.shared.config.idle_timeout.millis());
         let handle = tables
+            .by_name
             .entry((tenant.clone(), table))
             .or_insert_with(|| Arc::new(LogTable::new(Arc::clone(&self.shared), tenant, table)));
+        handle.touch(now_ms);
         Arc::clone(handle)
+    }
+
+    /// How many tables are held in memory.
+    pub fn n_held(&self) -> usize {
+        self.tables.lock().by_name.len()
+    }
+
+    /// Parts of an object, in order.
+    pub async fn read(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BucketError> {
+        self.shared.ranges(path, ranges).await
     }
 
     /// The tenants that have a folder, sorted.
@@ -83,33 +128,54 @@ impl Shared {
                 Err(e) => Err(e),
             }
         };
-        self.limited("put", path, put).await
+        self.limited("put if absent", path, put).await
     }
 
-    pub(crate) async fn put(&self, path: &Path, bytes: Vec<u8>) -> Result<(), BucketError> {
-        self.limited("put", path, self.store.put(path, PutPayload::from(bytes))).await.map(|_| ())
+    pub(crate) async fn put(&self, path: &Path, bytes: impl Into<PutPayload>) -> Result<(), BucketError> {
+        self.limited("put", path, self.store.put(path, bytes.into())).await.map(|_| ())
     }
 
     /// The object, or `None` if there is none.
-    pub(crate) async fn get(&self, path: &Path) -> Result<Option<bytes::Bytes>, BucketError> {
+    pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
         let get = async { self.store.get(path).await?.bytes().await };
-        match self.limited("get", path, get).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(BucketError::NotFound(_)) => Ok(None),
-            Err(e) => Err(e),
-        }
+        found(self.limited("get", path, get).await)
     }
 
-    /// The names in a folder that come after `offset`.
-    pub(crate) async fn list_after(&self, folder: &Path, offset: &Path) -> Result<Vec<Path>, BucketError> {
-        let listing = self.store.list_with_offset(Some(folder), offset).map_ok(|meta| meta.location);
-        match self.limited("list", folder, listing.try_collect::<Vec<_>>()).await {
-            Err(BucketError::NotFound(_)) => Ok(Vec::new()),
-            other => other,
-        }
+    pub(crate) async fn ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BucketError> {
+        self.limited("read", path, self.store.get_ranges(path, ranges)).await
     }
 
-    async fn limited<T>(
+    /// The objects of a folder that come after `offset`, in the order of their names.
+    pub(crate) async fn list_after(
+        &self,
+        folder: &Path,
+        offset: &Path,
+    ) -> Result<Vec<ObjectMeta>, BucketError> {
+        let listing = self.store.list_with_offset(Some(folder), offset);
+        let listed = self.limited("list", folder, listing.try_collect::<Vec<_>>()).await;
+        let mut objects = found(listed)?.unwrap_or_default();
+        // Folders of this machine come in no order.
+        objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(objects)
+    }
+
+    /// Deletes objects; one that is not there is as good as deleted.
+    pub(crate) async fn delete(&self, paths: Vec<Path>) -> Result<(), BucketError> {
+        // As many as one request to S3 takes, so that the time limit means the same for few and for many.
+        for chunk in paths.chunks(1000) {
+            let Some(first) = chunk.first() else { continue };
+            let locations = futures::stream::iter(chunk.to_vec()).map(Ok).boxed();
+            let deletions = self.store.delete_stream(locations).filter_map(async |deleted| match deleted {
+                Err(object_store::Error::NotFound { .. }) => None,
+                other => Some(other.map(|_| ())),
+            });
+            self.limited("delete", first, deletions.try_collect::<()>()).await?;
+        }
+        Ok(())
+    }
+
+    /// One request with what it costs in time, and its error with its name.
+    pub(crate) async fn limited<T>(
         &self,
         operation: &'static str,
         path: &Path,
@@ -118,23 +184,27 @@ impl Shared {
         let limit = self.config.request_timeout;
         match runtime::timeout(limit.0, request).await {
             Some(Ok(value)) => Ok(value),
-            Some(Err(e)) => Err(BucketError::store(operation, path, e)),
-            None => Err(BucketError::Unavailable {
-                operation,
-                path: path.to_string(),
-                reason: format!("no answer within {limit}"),
-            }),
+            Some(Err(e)) => Err(BucketError::store(&*self.store, operation, path, &e)),
+            None => Err(self.unavailable(operation, path, format!("no answer within {limit}"))),
         }
     }
 
-    /// A store that lets a second conditional put pass would lose commits without a word.
-    async fn probe(&self) -> Result<(), BucketError> {
-        let path = Path::from(format!("__firn/probe/{:016x}", runtime::random_u64()));
-        let first = self.put_if_absent(&path, b"1".to_vec()).await?;
-        let second = self.put_if_absent(&path, b"2".to_vec()).await?;
-        let kept = self.get(&path).await?;
-        self.limited("delete", &path, self.store.delete(&path)).await?;
-        let honoured = first && !second && kept.as_deref() == Some(b"1");
-        if honoured { Ok(()) } else { Err(BucketError::NoConditionalPut) }
+    pub(crate) fn unavailable(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        reason: impl Into<String>,
+    ) -> BucketError {
+        let (store, path) = (self.store.to_string(), path.to_string());
+        BucketError::Unavailable { store, operation, path, reason: reason.into() }
+    }
+}
+
+/// `None` for what is not there.
+fn found<T>(outcome: Result<T, BucketError>) -> Result<Option<T>, BucketError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(BucketError::NotFound(_)) => Ok(None),
+        Err(e) => Err(e),
     }
 }

@@ -22,10 +22,7 @@ use serde_json::{Value, json};
 
 use crate::BucketError;
 use crate::action::{Add, Format, Line, MetaData, Protocol, Remove, TxnAction};
-use crate::snapshot::Snapshot;
-
-/// How long a tombstone stays in checkpoints: as `delta.deletedFileRetentionDuration` says.
-const TOMBSTONE_MS: i64 = 86_400_000;
+use crate::snapshot::{Snapshot, is_recent_tombstone, is_recent_txn};
 
 /// A checkpoint file and what `_last_checkpoint` says about it.
 pub(crate) struct Encoded {
@@ -112,18 +109,16 @@ fn lines(snapshot: &Snapshot, now_ms: i64) -> Vec<Line> {
         Line { protocol: Some(snapshot.protocol.clone()), ..Line::default() },
         Line { meta_data: Some(snapshot.meta_data.clone()), ..Line::default() },
     ];
-    for (app_id, (version, last_updated)) in &snapshot.txns {
+    let txns = snapshot.txns.iter().filter(|(_, (_, updated_ms))| is_recent_txn(*updated_ms, now_ms));
+    for (app_id, (version, last_updated)) in txns {
         let txn = TxnAction { app_id: app_id.clone(), version: *version, last_updated: *last_updated };
         lines.push(Line::of_txn(txn));
     }
     for file in snapshot.files() {
         lines.push(Line::of_add(Add { data_change: false, ..file.add.clone() }));
     }
-    for remove in snapshot.tombstones.values() {
-        let is_recent = remove.deletion_timestamp.is_none_or(|at| at > now_ms - TOMBSTONE_MS);
-        if is_recent {
-            lines.push(Line::of_remove(Remove { data_change: false, ..remove.clone() }));
-        }
+    for remove in snapshot.tombstones.values().filter(|remove| is_recent_tombstone(remove, now_ms)) {
+        lines.push(Line::of_remove(Remove { data_change: false, ..remove.clone() }));
     }
     lines
 }

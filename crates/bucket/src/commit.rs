@@ -8,10 +8,13 @@ use crate::action::{self, Line, Remove, TxnAction};
 use crate::file::metrics_add;
 use crate::snapshot::Snapshot;
 use crate::table::{LogTable, commit_info};
+use crate::vacuum::upload_ms;
 use crate::{BucketError, NewFile};
 
 /// After so many failures of the store in a row a commit gives up.
 const STORE_FAILURES: u32 = 5;
+/// So many times the longest request is how much older a file may become between the last look and its commit.
+const LAST_LOOK: i64 = 4;
 
 /// A transaction: the sequence of a cut under the name of its issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +83,7 @@ impl LogTable {
         let bytes = action::render(&lines).map_err(|e| BucketError::corrupt(self.root(), e))?;
         let mut failures = 0;
         for attempt in 0..self.shared.config.commit_attempts {
+            self.check_age(commit)?;
             if let Decision::AlreadyThere = decide(&snapshot, commit)? {
                 let by_others = commit.adds.iter().any(|(file, ..)| snapshot.file(&file.path).is_none());
                 return Ok(Committed { version: snapshot.version(), already: by_others });
@@ -97,6 +101,21 @@ impl LogTable {
             }
         }
         Err(BucketError::Contended(self.shared.config.commit_attempts))
+    }
+
+    /// Vacuum takes an upload that no commit has named for long. Such a file must not get into the table.
+    fn check_age(&self, commit: &Commit) -> Result<(), BucketError> {
+        let config = &self.shared.config;
+        let youngest_ms =
+            config.longest_upload.millis() - LAST_LOOK.saturating_mul(config.request_timeout.millis());
+        let before_ms = self.shared.clock.now_ms().saturating_sub(youngest_ms);
+        let mut paths = commit.adds.iter().map(|(file, ..)| &file.path);
+        match paths.find(|path| upload_ms(path).is_some_and(|at| at < before_ms)) {
+            Some(path) => {
+                Err(BucketError::UploadTooOld { path: path.clone(), longest: config.longest_upload })
+            }
+            None => Ok(()),
+        }
     }
 
     async fn tip_or_created(&self) -> Result<Arc<Snapshot>, BucketError> {
@@ -126,10 +145,9 @@ impl LogTable {
         match self.shared.get(&path).await {
             Ok(Some(there)) if there == bytes => Attempt::Won,
             Ok(Some(_)) => Attempt::Lost,
-            Ok(None) => Attempt::Unknown(outcome.err().unwrap_or_else(|| BucketError::Unavailable {
-                operation: "put",
-                path: path.to_string(),
-                reason: "the store says that the version exists and does not show it".to_string(),
+            Ok(None) => Attempt::Unknown(outcome.err().unwrap_or_else(|| {
+                let reason = "the store says that the version exists and does not show it";
+                self.shared.unavailable("put if absent", &path, reason)
             })),
             Err(e) => Attempt::Unknown(outcome.err().unwrap_or(e)),
         }
@@ -138,7 +156,9 @@ impl LogTable {
     async fn finish(&self, mut snapshot: Arc<Snapshot>, lines: Vec<Line>) -> Result<Committed, BucketError> {
         let version = snapshot.version() + 1;
         drop(self.take());
-        Arc::make_mut(&mut snapshot).apply(self.commit_path(version).as_ref(), version, lines)?;
+        let next = Arc::make_mut(&mut snapshot);
+        next.apply(self.commit_path(version).as_ref(), version, lines)?;
+        next.expire(self.shared.clock.now_ms());
         self.publish(Some(Arc::clone(&snapshot)));
         fault::point("commit.done");
         if version.is_multiple_of(self.shared.config.checkpoint_interval) {

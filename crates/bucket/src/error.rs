@@ -1,13 +1,18 @@
 use model::{Classify, ErrorKind};
 
-use crate::Txn;
+use crate::{StoreError, Txn};
+
+/// More of what a store says is cut.
+const LONGEST_REASON: usize = 600;
 
 /// Why an operation on a table failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
     /// The object store failed or took too long. Whether a write happened is unknown.
-    #[error("object store: {operation} {path}: {reason}")]
+    #[error("object store {store}: {operation} {path}: {reason}")]
     Unavailable {
+        /// Its name.
+        store: String,
         /// What was tried.
         operation: &'static str,
         /// On which object.
@@ -18,9 +23,25 @@ pub enum BucketError {
     /// The object is not there.
     #[error("object store: {0} is not there")]
     NotFound(String),
-    /// The store lets a put-if-absent overwrite, so commits would be lost.
-    #[error("object store: a conditional put overwrote an object; this store cannot hold tables")]
-    NoConditionalPut,
+    /// The store cannot be spoken to as it is configured.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store answers, and cannot do what tables need, or not for us.
+    #[error("object store {store}: {reason}; it cannot hold tables")]
+    Unfit {
+        /// Its name.
+        store: String,
+        /// What it does wrong.
+        reason: String,
+    },
+    /// A file was uploaded so long ago that vacuum may have taken it: it must be written anew.
+    #[error("{path} was uploaded more than {longest} ago (bucket.longest_upload) and must be uploaded again")]
+    UploadTooOld {
+        /// The file.
+        path: String,
+        /// The limit.
+        longest: runtime::PromDuration,
+    },
     /// The log or a checkpoint does not parse, or contradicts itself.
     #[error("table log {path}: {reason}")]
     Corrupt {
@@ -56,23 +77,32 @@ impl Classify for BucketError {
         match self {
             BucketError::Unavailable { .. } | BucketError::Contended(_) => ErrorKind::Unavailable,
             BucketError::NotFound(_) => ErrorKind::NotFound,
-            BucketError::NoConditionalPut | BucketError::Unsupported { .. } => ErrorKind::Invalid,
+            BucketError::Store(_) | BucketError::Unfit { .. } | BucketError::Unsupported { .. } => {
+                ErrorKind::Invalid
+            }
             BucketError::Corrupt { .. } => ErrorKind::Corrupt,
             BucketError::InputGone(_) | BucketError::PartlyCommitted { .. } => ErrorKind::Invalid,
+            BucketError::UploadTooOld { .. } => ErrorKind::Unavailable,
         }
     }
 }
 
 impl BucketError {
+    /// What the store said, told once and on one line: its errors repeat their sources, and some are pages of XML.
     pub(crate) fn store(
+        store: &dyn object_store::ObjectStore,
         operation: &'static str,
         path: &object_store::path::Path,
-        error: object_store::Error,
+        error: &object_store::Error,
     ) -> BucketError {
+        let (store, path) = (store.to_string(), path.to_string());
         match error {
-            object_store::Error::NotFound { .. } => BucketError::NotFound(path.to_string()),
+            object_store::Error::NotFound { .. } => BucketError::NotFound(path),
             other => {
-                BucketError::Unavailable { operation, path: path.to_string(), reason: other.to_string() }
+                let mut reason: String = other.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                let end = (0..=LONGEST_REASON).rev().find(|end| reason.is_char_boundary(*end));
+                reason.truncate(end.unwrap_or(0));
+                BucketError::Unavailable { store, operation, path, reason }
             }
         }
     }

@@ -12,18 +12,24 @@
 mod action;
 mod bucket;
 mod checkpoint;
+mod clean;
 mod commit;
-mod dir;
 mod error;
 mod file;
+mod probe;
 mod snapshot;
+mod store;
 mod table;
+mod upload;
+mod vacuum;
 
 pub use bucket::{Bucket, Deps};
 pub use commit::{Commit, Committed, Operation, Txn};
 pub use config::bucket::Config;
-pub use dir::DirStore;
 pub use error::BucketError;
 pub use file::{FileEntry, FileStats, NewFile};
 pub use snapshot::Snapshot;
+pub use store::{DirStore, StoreError, open_store};
 pub use table::{LogTable, Table};
+pub use upload::FileWriter;
+pub use vacuum::Vacuumed;

@@ -5,6 +5,14 @@ use crate::BucketError;
 use crate::action::{Line, MetaData, Protocol, Remove};
 use crate::file::{FileEntry, decode_path};
 
+/// How long a tombstone is kept: as `delta.deletedFileRetentionDuration` says.
+pub(crate) const TOMBSTONE_MS: i64 = 86_400_000;
+/// How long a transaction is kept since it was last renewed: as `delta.setTransactionRetentionDuration` says. Every log
+/// has an issuer of its own, so they would gather for ever. What takes a transaction's place after so long is a cut that
+/// was committed, whose log did not learn of it, and that is taken up again after that long: its samples would be in
+/// the table twice, and count once in every answer.
+pub(crate) const TXN_DAYS: i64 = 90;
+
 /// A table at a version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -40,6 +48,17 @@ impl Snapshot {
     /// The newest version of a transaction's application.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.txns.get(app_id).map(|(version, _)| *version)
+    }
+
+    /// When the file with this path was removed, if that is not long ago.
+    pub(crate) fn removed_ms(&self, path: &str) -> Option<i64> {
+        self.tombstones.get(path).map(|remove| remove.deletion_timestamp.unwrap_or(i64::MAX / 2))
+    }
+
+    /// Forgets what need not be known any more.
+    pub(crate) fn expire(&mut self, now_ms: i64) {
+        self.tombstones.retain(|_, remove| is_recent_tombstone(remove, now_ms));
+        self.txns.retain(|_, (_, updated_ms)| is_recent_txn(*updated_ms, now_ms));
     }
 
     /// The table after its first commit, or as a checkpoint has it.
@@ -107,6 +126,14 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+pub(crate) fn is_recent_tombstone(remove: &Remove, now_ms: i64) -> bool {
+    remove.deletion_timestamp.is_none_or(|at| at > now_ms - TOMBSTONE_MS)
+}
+
+pub(crate) fn is_recent_txn(updated_ms: Option<i64>, now_ms: i64) -> bool {
+    updated_ms.is_none_or(|at| at > now_ms - TXN_DAYS * TOMBSTONE_MS)
 }
 
 fn check_protocol(path: &str, protocol: &Protocol) -> Result<(), BucketError> {

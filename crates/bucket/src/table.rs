@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use block::{Day, schema};
 use futures::StreamExt as _;
@@ -13,7 +13,7 @@ use ulid::Ulid;
 
 use crate::action::{self, Format, Line, MetaData, Protocol};
 use crate::bucket::Shared;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, TXN_DAYS};
 use crate::{BucketError, NewFile, checkpoint};
 
 /// Which table of a tenant.
@@ -44,6 +44,8 @@ pub struct LogTable {
     state: RwLock<State>,
     /// The newest version seen plus one, 0 for none: read without a lock.
     seen: AtomicU64,
+    /// When somebody last asked the bucket for this table.
+    used_ms: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ impl LogTable {
             turn: tokio::sync::Mutex::new(()),
             state: RwLock::default(),
             seen: AtomicU64::new(0),
+            used_ms: AtomicI64::new(0),
         }
     }
 
@@ -105,14 +108,6 @@ impl LogTable {
         NewFile { path: format!("day={day}/{id}.parquet"), block: block.cast_signed(), day }
     }
 
-    /// Uploads a file; it belongs to the table once it is committed.
-    pub async fn upload(&self, file: &NewFile, bytes: Vec<u8>) -> Result<(), BucketError> {
-        fault::point("upload.begin");
-        let outcome = self.shared.put(&self.object(&file.path), bytes).await;
-        fault::point("upload.done");
-        outcome
-    }
-
     /// Where a file of the table lies in the store.
     pub fn object(&self, path: &str) -> Path {
         path.split('/').fold(self.root.clone(), |parent, part| parent.join(part))
@@ -121,6 +116,18 @@ impl LogTable {
     /// The table's folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    pub(crate) fn touch(&self, now_ms: i64) {
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_idle(&self, now_ms: i64, idle_ms: i64) -> bool {
+        now_ms - self.used_ms.load(Ordering::Relaxed) > idle_ms
     }
 
     /// Reads the log to its end. The caller has the turn.
@@ -174,10 +181,16 @@ impl LogTable {
 
     /// Applies the commits after `snapshot`, one request each and one that finds the end.
     pub(crate) async fn catch_up(&self, mut snapshot: Arc<Snapshot>) -> Result<Arc<Snapshot>, BucketError> {
+        let before = snapshot.version();
         loop {
             let version = snapshot.version() + 1;
             let path = self.commit_path(version);
-            let Some(bytes) = self.shared.get(&path).await? else { return Ok(snapshot) };
+            let Some(bytes) = self.shared.get(&path).await? else {
+                if snapshot.version() > before {
+                    Arc::make_mut(&mut snapshot).expire(self.shared.clock.now_ms());
+                }
+                return Ok(snapshot);
+            };
             let lines = action::parse(path.as_ref(), &bytes)?;
             drop(self.take());
             Arc::make_mut(&mut snapshot).apply(path.as_ref(), version, lines)?;
@@ -279,13 +292,13 @@ impl LogTable {
     async fn list(&self, from: u64) -> Result<Listing, BucketError> {
         let offset = self.log.clone().join(format!("{from:020}"));
         let mut listing = Listing::default();
-        for path in self.shared.list_after(&self.log, &offset).await? {
-            listing.add(path.filename().unwrap_or_default());
+        for object in self.shared.list_after(&self.log, &offset).await? {
+            listing.add(object.location.filename().unwrap_or_default());
         }
         Ok(listing)
     }
 
-    fn checkpoint_path(&self, version: u64) -> Path {
+    pub(crate) fn checkpoint_path(&self, version: u64) -> Path {
         self.log.clone().join(format!("{version:020}.checkpoint.parquet"))
     }
 
@@ -307,6 +320,7 @@ impl LogTable {
             ("delta.checkpointInterval", self.shared.config.checkpoint_interval.to_string()),
             ("delta.logRetentionDuration", format!("interval {days} days")),
             ("delta.deletedFileRetentionDuration", "interval 1 days".to_string()),
+            ("delta.setTransactionRetentionDuration", format!("interval {TXN_DAYS} days")),
         ];
         let meta_data = MetaData {
             id: random_uuid(),

@@ -440,7 +440,8 @@ async fn a_store_without_conditional_puts_is_refused() {
     let store = Arc::new(Careless(object_store::memory::InMemory::new()));
     let deps = Deps { store, clock: Clock::system() };
     let outcome = Bucket::open(Config::default(), deps).await;
-    assert!(matches!(outcome, Err(BucketError::NoConditionalPut)));
+    let error = outcome.unwrap_err();
+    assert!(matches!(&error, BucketError::Unfit { store, .. } if store == "Careless"), "{error}");
 }
 
 proptest! {

@@ -16,6 +16,10 @@ pub struct Config {
     pub request_timeout: PromDuration,
     /// How often a commit tries to win a version before it gives up.
     pub commit_attempts: u32,
+    /// How old an upload may be when it is committed. Vacuum takes older ones that no commit names.
+    pub longest_upload: PromDuration,
+    /// A table that nobody asked for so long is no longer held in memory.
+    pub idle_timeout: PromDuration,
 }
 
 impl Default for Config {
@@ -26,6 +30,8 @@ impl Default for Config {
             poll_interval: PromDuration::secs(10),
             request_timeout: PromDuration::secs(60),
             commit_attempts: 100,
+            longest_upload: PromDuration::secs(24 * 3600),
+            idle_timeout: PromDuration::secs(3600),
         }
     }
 }
@@ -43,6 +49,18 @@ impl Config {
         if self.request_timeout.millis() == 0 || self.commit_attempts == 0 {
             violations
                 .push("bucket.request_timeout and bucket.commit_attempts: must be at least 1".to_string());
+        }
+        if self.longest_upload.millis() < 10 * self.request_timeout.millis() {
+            violations.push(format!(
+                "bucket.longest_upload: {} is less than ten times bucket.request_timeout",
+                self.longest_upload
+            ));
+        }
+        if self.idle_timeout.millis() < 2 * self.poll_interval.millis() {
+            violations.push(format!(
+                "bucket.idle_timeout: {} is less than twice bucket.poll_interval",
+                self.idle_timeout
+            ));
         }
         violations
     }

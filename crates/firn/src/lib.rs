@@ -2,15 +2,11 @@
 //!
 //! On the path: the whole of it. Here near neighbours meet; in a role's own crate the far ones.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
 use app::{Node, Role, Routes, Split};
-use bucket::{Bucket, DirStore};
+use bucket::Bucket;
 use model::Shards;
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
 
 /// What this binary can be.
 pub const ROLES: &[Role] = &[ALL];
@@ -37,14 +33,6 @@ async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
 }
 
 async fn bucket(node: &Node) -> anyhow::Result<Arc<Bucket>> {
-    let url = node.config.storage.url.as_str();
-    let store: Arc<dyn ObjectStore> = match url {
-        "memory://" => Arc::new(InMemory::new()),
-        _ => {
-            let dir = Path::new(url.strip_prefix("file://").unwrap_or(url));
-            DirStore::open(dir).with_context(|| format!("open the store {}", dir.display()))?
-        }
-    };
-    let deps = bucket::Deps { store, clock: node.clock.clone() };
-    Bucket::open(node.config.bucket.clone(), deps).await.with_context(|| format!("open the store {url}"))
+    let (storage, config) = (&node.config.storage, node.config.bucket.clone());
+    Ok(Bucket::connect(storage, config, node.clock.clone()).await?)
 }

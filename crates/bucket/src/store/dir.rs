@@ -13,11 +13,14 @@ use object_store::{
 };
 use runtime::fault;
 
+use super::dir_upload::DirUpload;
+
 /// A folder as an object store that is still there after the power was cut: an object is synced before it becomes
 /// visible, and its folder before the put is acknowledged. Reads are [`LocalFileSystem`]'s.
 #[derive(Debug)]
 pub struct DirStore {
     inner: LocalFileSystem,
+    root: PathBuf,
 }
 
 impl DirStore {
@@ -25,7 +28,7 @@ impl DirStore {
     pub fn open(root: &FilePath) -> io::Result<Arc<DirStore>> {
         create_synced(root)?;
         let inner = LocalFileSystem::new_with_prefix(root).map_err(io::Error::other)?;
-        Ok(Arc::new(DirStore { inner }))
+        Ok(Arc::new(DirStore { inner, root: root.to_path_buf() }))
     }
 
     async fn put_synced(&self, location: &Path, payload: PutPayload, create: bool) -> Result<PutResult> {
@@ -44,7 +47,7 @@ impl DirStore {
 
 impl fmt::Display for DirStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DirStore({})", self.inner)
+        write!(f, "{}", self.root.display())
     }
 }
 
@@ -60,14 +63,10 @@ impl ObjectStore for DirStore {
 
     async fn put_multipart_opts(
         &self,
-        _location: &Path,
+        location: &Path,
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        // Its parts would not be synced.
-        Err(Error::NotImplemented {
-            operation: "multipart upload".to_string(),
-            implementer: self.to_string(),
-        })
+        Ok(Box::new(DirUpload::begin(self.inner.path_to_filesystem(location)?).await?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -130,14 +129,23 @@ fn write(target: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()
     create_synced(folder)?;
     let points = Points::of(target);
     let staged = staging_path(target);
-    let outcome = stage(&staged, payload, &points)
-        .and_then(|()| if create { fs::hard_link(&staged, target) } else { fs::rename(&staged, target) });
+    if let Err(e) = stage(&staged, payload, &points) {
+        let _ignored = fs::remove_file(&staged);
+        return Err(e);
+    }
+    make_visible(&staged, target, create)
+}
+
+/// Gives a staged file its name, for good. With `create` only if nothing has that name.
+pub(super) fn make_visible(staged: &FilePath, target: &FilePath, create: bool) -> io::Result<()> {
+    let outcome = if create { fs::hard_link(staged, target) } else { fs::rename(staged, target) };
     if create || outcome.is_err() {
         // A leftover is ignored by readers, so failing to remove it does not matter.
-        let _ignored = fs::remove_file(&staged);
+        let _ignored = fs::remove_file(staged);
     }
     outcome?;
-    fault::point(points.visible);
+    fault::point(Points::of(target).visible);
+    let folder = target.parent().ok_or_else(|| io::Error::other("an object without a folder"))?;
     File::open(folder)?.sync_all()
 }
 
@@ -153,14 +161,14 @@ fn stage(staged: &FilePath, payload: &PutPayload, points: &Points) -> io::Result
 }
 
 /// `name#digits`: the form of name that [`LocalFileSystem`] leaves out of listings.
-fn staging_path(target: &FilePath) -> PathBuf {
+pub(super) fn staging_path(target: &FilePath) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_os_string();
     name.push(format!("#{}", runtime::random_u64()));
     target.with_file_name(name)
 }
 
 /// Creates a folder and those above it, each synced into the one above.
-fn create_synced(folder: &FilePath) -> io::Result<()> {
+pub(super) fn create_synced(folder: &FilePath) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
