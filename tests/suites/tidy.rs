@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
@@ -91,6 +92,43 @@ fn heavy_crates_have_one_door() {
             let uses = dependencies(&entry.path().join("Cargo.toml")).contains(name);
             assert!(!uses || doors.contains(&of), "{of} depends on {name}, which belongs to {doors:?}");
         }
+    }
+}
+
+/// Everything that a package of ours links, itself included.
+fn linked(package: &str) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_string())).collect()
+}
+
+#[test]
+fn a_role_links_only_what_it_needs() {
+    let document = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let rows = table(&document, "| binary |");
+    assert_eq!(rows.len(), 5, "a row for each role");
+    let everything = linked("firn");
+    for row in rows {
+        let (binary, absent) = (&row[0][0], &row[1]);
+        let linked = linked(binary);
+        assert!(linked.contains("server") && linked.contains("app"), "{binary}: {linked:?}");
+        for name in absent {
+            assert!(!linked.contains(name), "{binary} links {name}");
+            assert!(everything.contains(name), "no such crate is linked anywhere: {name}");
+        }
+        println!(
+            "{binary} links {} crates of {}, none of {}",
+            linked.len(),
+            everything.len(),
+            absent.join(" ")
+        );
     }
 }
 

@@ -130,8 +130,8 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let limits = LimitsHandle::new(&config.limits)?;
     let gates = vec![gate.clone()];
     let mut node = Node { config, clock, registry, memory, limits, supervisor, http, gates };
-    let Routes { open, stopping } = (role.wire)(&mut node).await?;
-    gate.open(Routes { open: node.http.around(open), stopping: node.http.around(stopping) });
+    let Routes { open, stopping, unready } = (role.wire)(&mut node).await?;
+    gate.open(Routes { open: node.http.around(open), stopping: node.http.around(stopping), unready });
     tracing::info!("ready");
 
     let told = stop_taking_work(node.gates, delay);
@@ -156,7 +156,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// One line per service, for `/services`.
 fn services(role: Role, gate: Gate) -> Text {
     Arc::new(move || {
-        let state = gate.closed_because().unwrap_or_else(|| "Running".to_string());
+        let state = gate.unready().unwrap_or_else(|| "Running".to_string());
         role.services.iter().map(|name| format!("{name} => {state}\n")).collect()
     })
 }

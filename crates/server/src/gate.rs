@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,17 +25,28 @@ enum State {
 }
 
 /// What is served.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Routes {
     /// While the process is open for business.
     pub open: Router,
     /// From when it stops until it is gone; all else is refused then.
     pub stopping: Router,
+    /// Why the process, though open, had better not be sent requests now.
+    pub unready: Option<Unready>,
 }
+
+/// Says what is missing, if anything is.
+pub type Unready = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl From<Router> for Routes {
     fn from(open: Router) -> Routes {
-        Routes { open, stopping: Router::new() }
+        Routes { open, ..Routes::default() }
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").finish_non_exhaustive()
     }
 }
 
@@ -78,11 +90,13 @@ impl Gate {
         }
     }
 
-    /// Why the gate is closed, or soon will be.
-    pub fn closed_because(&self) -> Option<String> {
+    /// Why no requests should be sent: the gate is closed, soon will be, or something is missing behind it.
+    pub fn unready(&self) -> Option<String> {
         match &*self.state.read() {
             State::Closed { reason, .. } => Some(reason.clone()),
-            State::Open { ends, .. } => ends.clone(),
+            State::Open { routes, ends, .. } => {
+                ends.clone().or_else(|| routes.unready.as_ref().and_then(|unready| unready()))
+            }
         }
     }
 
@@ -147,14 +161,23 @@ mod tests {
         let gate = Gate::closed("starting");
         assert_eq!(ask(&gate, "/push").await, StatusCode::SERVICE_UNAVAILABLE);
         let stopping = Router::new().route("/select", get(|| async {}));
-        gate.open(Routes { open: routes(), stopping });
+        gate.open(Routes { open: routes(), stopping, unready: None });
         gate.announce_end("stopping soon");
         assert_eq!(ask(&gate, "/push").await, StatusCode::OK);
-        assert_eq!(gate.closed_because().as_deref(), Some("stopping soon"));
+        assert_eq!(gate.unready().as_deref(), Some("stopping soon"));
         gate.close("stopping").wait(Duration::ZERO).await;
         assert_eq!(ask(&gate, "/push").await, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ask(&gate, "/select").await, StatusCode::OK);
-        assert_eq!(gate.closed_because().as_deref(), Some("stopping"));
+        assert_eq!(gate.unready().as_deref(), Some("stopping"));
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_may_say_what_is_missing() {
+        let gate = Gate::closed("starting");
+        let unready: Unready = Arc::new(|| Some("no querier is connected".to_string()));
+        gate.open(Routes { open: routes(), unready: Some(unready), ..Routes::default() });
+        assert_eq!(ask(&gate, "/push").await, StatusCode::OK);
+        assert_eq!(gate.unready().as_deref(), Some("no querier is connected"));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ mod ops;
 mod process;
 mod tenant;
 
-pub use gate::{Gate, InFlight, Routes};
+pub use gate::{Gate, InFlight, Routes, Unready};
 pub use listen::{Bound, Config, ListenError, Serve};
 pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, SetLevel, Text, routes as ops_routes};

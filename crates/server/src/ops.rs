@@ -58,7 +58,7 @@ async fn index(State(ops): State<Ops>) -> String {
 }
 
 async fn ready(State(ops): State<Ops>) -> Response {
-    match ops.gate.closed_because() {
+    match ops.gate.unready() {
         None => "ready\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
