@@ -11,6 +11,7 @@
 pub mod decimal;
 mod histogram;
 mod labels;
+pub mod merge;
 pub mod read;
 mod rows;
 pub mod schema;

@@ -50,7 +50,7 @@ fn missing(column: &str) -> ReadError {
 }
 
 /// The column, if the batch has it.
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
+pub(crate) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
     batch.column_by_name(name)
 }
 
@@ -62,7 +62,7 @@ fn list<'a>(batch: &'a RecordBatch, name: &str) -> Result<Option<&'a ListArray>,
 }
 
 /// Where the elements of a row lie among those of all rows; `None` for a null list.
-fn elements(lists: &ListArray, row: usize) -> Option<std::ops::Range<usize>> {
+pub(crate) fn elements(lists: &ListArray, row: usize) -> Option<std::ops::Range<usize>> {
     if lists.is_null(row) {
         return None;
     }

@@ -51,6 +51,10 @@ impl Collector {
         self.shards.insert(shard);
     }
 
+    pub(crate) fn set_shards(&mut self, shards: &[u32]) {
+        self.shards = shards.iter().copied().collect();
+    }
+
     pub(crate) fn row(&mut self, metric: Option<&str>, n_samples: usize, times: (i64, i64)) {
         self.n_series_rows += 1;
         self.n_samples += n_samples as u64;

@@ -151,7 +151,7 @@ fn check_even<E: std::error::Error + 'static>(data: &SeriesData) -> Result<(), W
     }
 }
 
-struct Writer {
+pub(crate) struct Writer {
     meta: BlockMeta,
     row_group_rows: usize,
     file: ArrowWriter<Vec<u8>>,
@@ -173,7 +173,7 @@ struct Scratch {
 }
 
 impl Writer {
-    fn new(meta: BlockMeta, options: &WriteOptions) -> Result<Writer, ParquetError> {
+    pub(crate) fn new(meta: BlockMeta, options: &WriteOptions) -> Result<Writer, ParquetError> {
         let properties = writer_properties(meta.block, options.zstd_level, options.value_page_bytes)?;
         let arrow_options =
             ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
@@ -190,7 +190,43 @@ impl Writer {
         })
     }
 
-    fn crossed_day(&self) -> Option<(Day, Day)> {
+    /// Bytes of the file so far, about: without timelines, labels and footer.
+    pub(crate) fn size(&self) -> usize {
+        self.file.bytes_written() + self.file.in_progress_size()
+    }
+
+    /// Bytes of finished row groups that nobody took yet.
+    pub(crate) fn n_encoded(&self) -> usize {
+        self.file.inner().len()
+    }
+
+    /// Takes the bytes of finished row groups; what `finish` gives back begins after them.
+    pub(crate) fn take_encoded(&mut self) -> Vec<u8> {
+        std::mem::take(self.file.inner_mut())
+    }
+
+    /// Rows so far.
+    pub(crate) fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Says whose series are in the file, for one whose series are not written shard by shard.
+    pub(crate) fn set_shards(&mut self, shards: &[u32]) {
+        self.collector.set_shards(shards);
+    }
+
+    /// The number of a timeline, as [`Timelines::find`].
+    pub(crate) fn timeline(&mut self, shard: u32, times: &Arc<[i64]>, shared: bool) -> Option<u32> {
+        self.timelines.find(shard, times, shared)
+    }
+
+    /// Counts a series of which rows were written one by one.
+    pub(crate) fn end_series(&mut self, labels: &Labels) {
+        self.collector.n_series += 1;
+        self.pairs.add(labels);
+    }
+
+    pub(crate) fn crossed_day(&self) -> Option<(Day, Day)> {
         let (min, max) = self.collector.times()?;
         let (first, second) = (Day::of(min), Day::of(max));
         (first != second).then_some((first, second))
@@ -216,7 +252,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_floats(
+    pub(crate) fn write_floats(
         &mut self,
         shard: u32,
         labels: &Labels,
@@ -256,7 +292,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write_histograms(
+    pub(crate) fn write_histograms(
         &mut self,
         shard: u32,
         labels: &Labels,
@@ -279,7 +315,7 @@ impl Writer {
         Ok(())
     }
 
-    fn push(&mut self, row: &SeriesRow<'_>) -> Result<(), ParquetError> {
+    pub(crate) fn push(&mut self, row: &SeriesRow<'_>) -> Result<(), ParquetError> {
         // The parts of a histogram are one sample: they count where the histogram is counted.
         let counts = row.part.is_none_or(|part| part.kind == histogram::COUNT);
         let n_samples = if counts { row.count as usize } else { 0 };
@@ -308,7 +344,7 @@ impl Writer {
         self.file.flush()
     }
 
-    fn finish(mut self) -> Result<Option<WrittenBlock>, ParquetError> {
+    pub(crate) fn finish(mut self) -> Result<Option<WrittenBlock>, ParquetError> {
         let Some(times) = self.collector.times() else { return Ok(None) };
         self.end_row_group()?;
         for (number, timeline) in std::mem::take(&mut self.timelines).into_rows().iter().enumerate() {

@@ -1,0 +1,6 @@
+//! What goes into files and comes out of them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod files;
+mod merge;
