@@ -6,19 +6,34 @@ use anyhow::Context;
 use runtime::Clock;
 use ureq::Agent;
 
-use crate::Metrics;
-use crate::body::BodyBuilder;
-use crate::fleet::{Fleet, Target};
+use crate::encode::{Encoder, Extras};
+use crate::fleet::{Entry, Fleet, Target};
 use crate::process::Process;
+use crate::recording::Value;
 use crate::report::Report;
+use crate::transport::{Accepted, Outcome, Packer, Transport};
+use crate::{Compression, Metrics, Protocol};
+
+/// Metadata of requests of their own go out again after so many scrapes: every five minutes at the usual interval.
+const SCRAPES_BETWEEN_METADATA: usize = 20;
+
+/// Ten seconds.
+const ATTEMPTS_BETWEEN_COMPLAINTS: u64 = 100;
 
 /// What all connections count together.
 #[derive(Debug, Default)]
 struct Totals {
     samples: AtomicU64,
+    histograms: AtomicU64,
+    exemplars: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
     refused: AtomicU64,
+    rejected: AtomicU64,
+    /// By the headers of remote write 2.0: samples, histograms, exemplars.
+    written: [AtomicU64; 3],
+    /// Requests that were accepted without these headers.
+    without_written: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -27,8 +42,17 @@ struct Connection<'a> {
     metrics: &'a Metrics,
     fleet: &'a Fleet,
     targets: Vec<&'a Target>,
-    agent: Agent,
-    body: BodyBuilder,
+    urls: Vec<String>,
+    next_url: usize,
+    compression: Compression,
+    transport: Transport,
+    encoder: Encoder,
+    packer: Packer,
+    body: Vec<u8>,
+    entries: Vec<Entry<'a>>,
+    /// Samples in `entries`.
+    n: u64,
+    chance: u64,
     totals: &'a Totals,
     clock: &'a Clock,
     start: Instant,
@@ -43,7 +67,7 @@ pub(crate) fn run(metrics: &Metrics, fleet: &Fleet, clock: &Clock) -> anyhow::Re
     thread::scope(|scope| {
         let connections: Vec<_> = (0..metrics.connections)
             .map(|c| Connection::new(c, metrics, fleet, &totals, clock, start))
-            .map(|connection| scope.spawn(move || connection.run()))
+            .map(|connection| scope.spawn(move || connection?.run()))
             .collect();
         for connection in connections {
             connection.join().map_err(|_| anyhow::anyhow!("a connection panicked"))??;
@@ -52,7 +76,7 @@ pub(crate) fn run(metrics: &Metrics, fleet: &Fleet, clock: &Clock) -> anyhow::Re
     })?;
     let secs = start.elapsed().as_secs_f64();
     let mut report = Report::default();
-    describe(&mut report, fleet, &totals, secs);
+    describe(&mut report, metrics, fleet, &totals, secs);
     if let (Some(process), Some(before)) = (process, cpu_before) {
         report_cost(&mut report, metrics, process, before, &totals)?;
     }
@@ -70,22 +94,35 @@ impl<'a> Connection<'a> {
         totals: &'a Totals,
         clock: &'a Clock,
         start: Instant,
-    ) -> Connection<'a> {
-        let targets = fleet.targets().iter().skip(index).step_by(metrics.connections).collect();
-        Connection {
+    ) -> anyhow::Result<Connection<'a>> {
+        // Neighbours stay together, so that a connection has few tenants.
+        let n = fleet.targets().len();
+        let own = n * index / metrics.connections..n * (index + 1) / metrics.connections;
+        Ok(Connection {
             metrics,
             fleet,
-            targets,
-            agent: agent(),
-            body: BodyBuilder::default(),
+            targets: fleet.targets()[own].iter().collect(),
+            urls: metrics.urls(),
+            next_url: index,
+            compression: metrics.protocol.compression(metrics.compression)?,
+            transport: Transport::new(metrics.protocol)?,
+            encoder: Encoder::new(metrics.protocol, fleet),
+            packer: Packer::default(),
+            body: Vec::new(),
+            entries: Vec::new(),
+            n: 0,
+            chance: index as u64,
             totals,
             clock,
             start,
-        }
+        })
     }
 
     fn run(mut self) -> anyhow::Result<()> {
         for n in 0..self.fleet.n_samples {
+            if self.metrics.metadata && n % SCRAPES_BETWEEN_METADATA == 0 {
+                self.send_metadata()?;
+            }
             for target in self.targets.clone() {
                 self.scrape(target, n)?;
             }
@@ -93,14 +130,14 @@ impl<'a> Connection<'a> {
         self.send()
     }
 
-    fn scrape(&mut self, target: &Target, n: usize) -> anyhow::Result<()> {
-        let timestamp = self.fleet.timestamp(target, n);
-        let late = n >= self.fleet.n_samples / 2;
-        for (series, run) in target.runs.iter().enumerate() {
-            let replaced = late && !target.later_runs[series].is_empty();
-            let run = if replaced { &target.later_runs[series] } else { run };
-            self.body.push(run, timestamp, self.fleet.value(target, series, n));
-            if self.body.len() >= self.metrics.batch {
+    fn scrape(&mut self, target: &'a Target, n: usize) -> anyhow::Result<()> {
+        if self.entries.first().is_some_and(|first| first.target.tenant != target.tenant) {
+            self.send()?;
+        }
+        for entry in self.fleet.scrape(target, n) {
+            self.n += entry.value.n_samples() as u64;
+            self.entries.push(entry);
+            if self.n >= self.metrics.batch as u64 {
                 self.send()?;
             }
         }
@@ -108,41 +145,76 @@ impl<'a> Connection<'a> {
     }
 
     fn send(&mut self) -> anyhow::Result<()> {
-        let n = self.body.len() as u64;
-        if n == 0 {
+        let Some(first) = self.entries.first() else { return Ok(()) };
+        let tenant = first.target.tenant.as_deref();
+        self.wait_for_rate(self.n);
+        if self.metrics.shuffle {
+            shuffle(&mut self.entries, &mut self.chance);
+        }
+        let extras =
+            Extras { metadata: self.metrics.metadata, start_timestamps: self.metrics.start_timestamps };
+        self.body.clear();
+        self.encoder.encode(&mut self.body, self.fleet, &self.entries, extras);
+        let refused = self.deliver(tenant)?;
+        self.count(refused);
+        self.entries.clear();
+        self.n = 0;
+        Ok(())
+    }
+
+    /// To every tenant of this connection.
+    fn send_metadata(&mut self) -> anyhow::Result<()> {
+        self.body.clear();
+        if !self.encoder.encode_metadata(&mut self.body, self.fleet) {
             return Ok(());
         }
-        self.wait_for_rate(n);
-        let body = self.body.finish(self.metrics.shuffle)?;
-        loop {
-            let mut request = self
-                .agent
-                .post(&self.metrics.url)
-                .header("Content-Type", "application/x-protobuf")
-                .header("Content-Encoding", "snappy")
-                .header("X-Prometheus-Remote-Write-Version", "0.1.0");
-            if let Some(tenant) = &self.metrics.tenant {
-                request = request.header("X-Scope-OrgID", tenant);
-            }
-            let response = request.send(body).with_context(|| format!("push to {}", self.metrics.url))?;
-            match response.status().as_u16() {
-                200..300 => break,
-                429 | 500..600 => {
+        let mut tenants: Vec<Option<&str>> = self.targets.iter().map(|t| t.tenant.as_deref()).collect();
+        tenants.dedup();
+        for tenant in tenants {
+            self.deliver(tenant)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the body until it is accepted or refused; whether it was refused.
+    fn deliver(&mut self, tenant: Option<&str>) -> anyhow::Result<bool> {
+        let packed = self.packer.pack(&self.body, self.compression)?;
+        self.totals.requests.fetch_add(1, Ordering::Relaxed);
+        self.totals.bytes.fetch_add(packed.len() as u64, Ordering::Relaxed);
+        for attempt in 0_u64.. {
+            let url = &self.urls[self.next_url % self.urls.len()];
+            self.next_url += 1;
+            match self.transport.send(url, tenant, self.compression, packed)? {
+                Outcome::Accepted(accepted) => {
+                    self.totals.count_accepted(self.metrics.protocol, accepted);
+                    return Ok(false);
+                }
+                Outcome::Busy(reason) => {
+                    if attempt % ATTEMPTS_BETWEEN_COMPLAINTS == ATTEMPTS_BETWEEN_COMPLAINTS - 1 {
+                        eprintln!("still no success after {} attempts: {reason}", attempt + 1);
+                    }
                     self.totals.retries.fetch_add(1, Ordering::Relaxed);
                     thread::sleep(Duration::from_millis(100));
                 }
-                status => {
-                    self.totals.refused.fetch_add(n, Ordering::Relaxed);
-                    let reason = response.into_body().read_to_string().unwrap_or_default();
-                    eprintln!("push answered {status}: {}", reason.trim());
-                    break;
+                Outcome::Refused { reason, accepted } => {
+                    self.totals.count_accepted(self.metrics.protocol, accepted);
+                    eprintln!("push answered {reason}");
+                    return Ok(true);
                 }
             }
         }
-        self.totals.samples.fetch_add(n, Ordering::Relaxed);
-        self.totals.requests.fetch_add(1, Ordering::Relaxed);
-        self.totals.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
+    }
+
+    fn count(&self, refused: bool) {
+        let add = |to: &AtomicU64, n: u64| to.fetch_add(n, Ordering::Relaxed);
+        let histograms = self.entries.iter().filter(|e| matches!(e.value, Value::Native(_))).count() as u64;
+        add(&self.totals.samples, self.n);
+        add(&self.totals.histograms, histograms);
+        add(&self.totals.exemplars, self.entries.iter().filter(|e| e.trace.is_some()).count() as u64);
+        if refused {
+            add(&self.totals.refused, self.n);
+        }
     }
 
     fn wait_for_rate(&self, n: u64) {
@@ -155,18 +227,63 @@ impl<'a> Connection<'a> {
     }
 }
 
+impl Totals {
+    fn count_accepted(&self, protocol: Protocol, accepted: Accepted) {
+        self.rejected.fetch_add(accepted.rejected, Ordering::Relaxed);
+        if protocol != Protocol::Rw2 {
+            return;
+        }
+        match accepted.written {
+            Some(written) => {
+                for (total, n) in self.written.iter().zip(written) {
+                    total.fetch_add(n, Ordering::Relaxed);
+                }
+            }
+            None => {
+                self.without_written.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Another order, the same in every run.
+fn shuffle<T>(items: &mut [T], chance: &mut u64) {
+    for i in (1..items.len()).rev() {
+        // A linear congruential step (Knuth, MMIX) is chance enough for an order.
+        *chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        items.swap(i, (*chance >> 33) as usize % (i + 1));
+    }
+}
+
 fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).build().into()
 }
 
-fn describe(report: &mut Report, fleet: &Fleet, totals: &Totals, secs: f64) {
-    let samples = totals.samples.load(Ordering::Relaxed);
+fn describe(report: &mut Report, metrics: &Metrics, fleet: &Fleet, totals: &Totals, secs: f64) {
+    let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
+    let samples = read(&totals.samples);
+    report.set("protocol", format!("{:?}", metrics.protocol).to_lowercase());
     report.set("series", fleet.n_series());
     report.set("samples", samples);
-    report.set("requests", totals.requests.load(Ordering::Relaxed));
-    report.set("retries", totals.retries.load(Ordering::Relaxed));
-    report.set("samples_in_refused_requests", totals.refused.load(Ordering::Relaxed));
-    report.set("bytes_on_the_wire", totals.bytes.load(Ordering::Relaxed));
+    report.set("of_them_native_histograms", read(&totals.histograms));
+    report.set("exemplars", read(&totals.exemplars));
+    report.set("requests", read(&totals.requests));
+    report.set("retries", read(&totals.retries));
+    report.set("samples_in_refused_requests", read(&totals.refused));
+    match metrics.protocol {
+        Protocol::Rw2 => {
+            let [samples, histograms, exemplars] = totals.written.each_ref().map(read);
+            report.set("samples_written", samples);
+            report.set("histograms_written", histograms);
+            report.set("exemplars_written", exemplars);
+            report.set("answers_without_written_counts", read(&totals.without_written));
+        }
+        Protocol::OtlpHttp | Protocol::OtlpGrpc | Protocol::OtlpJson => {
+            report.set("data_points_rejected", read(&totals.rejected));
+        }
+        Protocol::Rw1 | Protocol::Rw1Zstd | Protocol::Text => {}
+    }
+    report.set("bytes_on_the_wire", read(&totals.bytes));
     report.set_rounded("secs", secs);
     report.set_rounded("samples_per_sec", samples as f64 / secs);
 }
