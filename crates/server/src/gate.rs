@@ -8,7 +8,10 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::RwLock;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tower::ServiceExt;
+
+use crate::listen::is_grpc;
 
 /// Keeps the routes closed until the process is ready, and closes them again when it stops.
 #[derive(Debug, Clone)]
@@ -116,7 +119,7 @@ impl Gate {
 impl State {
     fn closed(reason: &str, routes: Router) -> State {
         let text = reason.to_string();
-        let routes = routes.fallback(move || async move { unavailable(&text) });
+        let routes = routes.fallback(move |request: Request| async move { unavailable(&request, &text) });
         State::Closed { reason: reason.to_string(), routes }
     }
 }
@@ -136,13 +139,21 @@ impl InFlight {
 /// How often it is looked whether requests are answered.
 const PAUSE: Duration = Duration::from_millis(5);
 
-fn unavailable(reason: &str) -> Response {
+/// In the words of who asks: a gRPC client takes a status that does not come as gRPC's for our bug.
+fn unavailable(request: &Request, reason: &str) -> Response {
+    if is_grpc(request) {
+        let message: String = percent_encode(reason.as_bytes(), NON_ALPHANUMERIC).to_string();
+        let headers =
+            [("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", &message)];
+        return headers.into_response();
+    }
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], format!("{reason}\n")).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
     use axum::routing::get;
     use std::future::poll_fn;
     use std::pin::{Pin, pin};
@@ -169,6 +180,18 @@ mod tests {
         assert_eq!(ask(&gate, "/push").await, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ask(&gate, "/select").await, StatusCode::OK);
         assert_eq!(gate.unready().as_deref(), Some("stopping"));
+    }
+
+    #[tokio::test]
+    async fn a_closed_gate_refuses_grpc_in_its_own_words() {
+        let request =
+            Request::post("/firn.v1.Ingester/Push").header("content-type", "application/grpc+proto");
+        let response = Gate::closed("not yet").answer(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(
+            (&response.headers()["grpc-status"], &response.headers()["grpc-message"]),
+            (&HeaderValue::from_static("14"), &HeaderValue::from_static("not%20yet"))
+        );
     }
 
     #[tokio::test]
