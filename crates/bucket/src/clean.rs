@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use block::Day;
 use object_store::path::Path;
 
 use crate::BucketError;
@@ -24,7 +23,7 @@ impl LogTable {
     /// for half the retention loads it anew before he commits, so that nobody puts a version into the place of one that
     /// is gone.
     pub async fn clean_log(&self) -> Result<usize, BucketError> {
-        let retention_ms = i64::from(self.shared.config.log_retention_days) * Day::MS;
+        let retention_ms = self.shared.config.log_retention.millis();
         let expired_before_ms = self.shared.clock.now_ms() - retention_ms;
         let files = self.log_files().await?;
         let Some(base) = files.base(expired_before_ms) else { return Ok(0) };

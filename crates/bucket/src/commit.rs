@@ -88,6 +88,11 @@ impl LogTable {
                 let by_others = commit.adds.iter().any(|(file, ..)| snapshot.file(&file.path).is_none());
                 return Ok(Committed { version: snapshot.version(), already: by_others });
             }
+            // What was not looked at for long could lead a put into the place of a version that is gone.
+            if self.trusted().is_none() {
+                snapshot = self.tip_or_created().await?;
+                continue;
+            }
             match self.attempt(snapshot.version() + 1, &bytes).await {
                 Attempt::Won => return self.finish(snapshot, lines).await,
                 Attempt::Lost => failures = 0,

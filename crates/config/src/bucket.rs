@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Commits between two checkpoints of a table's log.
     pub checkpoint_interval: u64,
-    /// How long commits stay in a log at least, in days. A snapshot that was not confirmed for half of it is loaded
-    /// anew.
-    pub log_retention_days: u32,
+    /// How long commits stay in a log at least. A snapshot that was not confirmed for half of it is loaded anew.
+    pub log_retention: PromDuration,
     /// How long a snapshot serves queries before the log is asked again.
     pub poll_interval: PromDuration,
     /// The longest a request to the object store may take.
@@ -26,7 +25,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             checkpoint_interval: 50,
-            log_retention_days: 30,
+            log_retention: PromDuration::secs(30 * 86_400),
             poll_interval: PromDuration::secs(10),
             request_timeout: PromDuration::secs(60),
             commit_attempts: 100,
@@ -43,8 +42,12 @@ impl Config {
         if self.checkpoint_interval == 0 {
             violations.push("bucket.checkpoint_interval: must be at least 1".to_string());
         }
-        if self.log_retention_days < 2 {
-            violations.push("bucket.log_retention_days: must be at least 2".to_string());
+        // Half of it must be much longer than a commit takes, and than clocks differ.
+        if self.log_retention.millis() < (10 * self.request_timeout.millis()).max(3_600_000) {
+            violations.push(format!(
+                "bucket.log_retention: {} is less than 1h or than ten times bucket.request_timeout",
+                self.log_retention
+            ));
         }
         if self.request_timeout.millis() == 0 || self.commit_attempts == 0 {
             violations
