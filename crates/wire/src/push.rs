@@ -59,6 +59,20 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// Every reason.
+    pub const ALL: [RefusalReason; 10] = [
+        RefusalReason::DuplicateTimestamp,
+        RefusalReason::TooOld,
+        RefusalReason::TooFarInFuture,
+        RefusalReason::SeriesLimit,
+        RefusalReason::MetricSeriesLimit,
+        RefusalReason::InvalidLabels,
+        RefusalReason::InvalidHistogram,
+        RefusalReason::InvalidExemplar,
+        RefusalReason::DeltaTemporality,
+        RefusalReason::Untranslatable,
+    ];
+
     /// The reason as a label value of our own metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,6 +94,11 @@ impl Pushed {
     /// Float and histogram samples that are on the log now.
     pub fn n_samples(&self) -> usize {
         self.n_floats + self.n_histograms
+    }
+
+    /// Samples that were refused, for whatever reason.
+    pub fn n_refused(&self) -> usize {
+        self.refused.iter().map(|refusal| refusal.n_samples).sum()
     }
 
     /// Counts one refused sample; `message` is asked for only when it is the first of its reason.
