@@ -1,7 +1,8 @@
-//! One Parquet file of the table `metrics`: what its columns are, how series become rows and rows series again.
+//! One Parquet file of a table: what the columns of `metrics`, `exemplars` and `metadata` are, how series become rows and
+//! rows series again.
 //!
-//! On the path: ingester → cut → **block** → bucket (commit); bucket → scan → **block** (decode). The format is
-//! written down in `docs/format/metrics-table.md`.
+//! On the path: ingester → cut → **block** → bucket (commit); bucket → scan → **block** (decode). The formats
+//! are written down in `docs/format/`.
 //!
 //! Always true:
 //! - a sample that went into [`write_metrics`] comes back from [`read`] with every bit it had;
@@ -9,10 +10,13 @@
 //! - the writer holds one row group of encoded pages at a time, whatever the number of series.
 
 pub mod decimal;
+pub mod exemplars;
 mod histogram;
 mod labels;
 pub mod merge;
+pub mod metadata;
 pub mod read;
+mod rowfile;
 mod rows;
 pub mod schema;
 mod summary;
@@ -20,6 +24,9 @@ mod timelines;
 mod windows;
 mod write;
 
+pub use exemplars::write_exemplars;
+pub use metadata::{read_metadata, write_metadata};
+pub use rowfile::WrittenRows;
 pub use schema::Day;
-pub use summary::BlockSummary;
+pub use summary::{BlockSummary, FileSummary, RowsSummary};
 pub use write::{BlockMeta, BlockSeries, WriteError, WriteOptions, WrittenBlock, block_order, write_metrics};

@@ -3,6 +3,7 @@
 //! A reader goes through a file in the order of what it can leave out: footer, then [`LabelRows`] of the row groups
 //! and pages that may match, then [`SampleRows`] of the rows that do, and the [`timelines`] those refer to.
 
+mod exemplars;
 mod labels;
 mod parts;
 mod row;
@@ -12,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, ListArray, RecordBatch};
 
+pub use exemplars::ExemplarRows;
 pub use labels::{LabelRow, LabelRows, RowForm, label_pairs};
 pub use parts::{PartRow, assemble};
 pub use row::FloatRow;
@@ -34,6 +36,9 @@ pub const SAMPLE_COLUMNS: [&str; 8] = [
 pub const PART_COLUMNS: [&str; 8] =
     ["h_form", "h_part", "h_float", "h_schema", "h_zero_threshold", "h_custom_values", "h_hint", "h_bucket"];
 
+/// The columns that [`ExemplarRows`] reads.
+pub const EXEMPLAR_COLUMNS: [&str; 4] = ["labels", "ts", "value", "exemplar_labels"];
+
 /// A file does not hold what its format says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -45,7 +50,7 @@ pub fn timelines(batch: &RecordBatch) -> Result<Vec<Vec<i64>>, ReadError> {
     (0..lists.len()).map(|row| Ok(longs(lists, row)?.unwrap_or_default().to_vec())).collect()
 }
 
-fn missing(column: &str) -> ReadError {
+pub(crate) fn missing(column: &str) -> ReadError {
     ReadError(format!("column {column} is missing or of another type"))
 }
 

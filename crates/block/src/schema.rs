@@ -1,4 +1,4 @@
-//! The columns of the table `metrics` and how they are encoded.
+//! The columns of the table `metrics` and how they are encoded, and what the schemas of all tables share.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -28,7 +28,7 @@ pub const PROMOTED: [(&str, &str); 4] =
 pub const STATS_COLUMNS: [&str; 5] = ["row_kind", "block", "metric", "min_time", "max_time"];
 
 /// The most rows between two page boundaries: a cold read of one series takes labels and scalars of this many rows.
-const PAGE_ROWS: usize = 1024;
+pub(crate) const PAGE_ROWS: usize = 1024;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::new(columns())));
 
@@ -75,8 +75,13 @@ pub fn arrow_schema() -> SchemaRef {
 
 /// The columns of the table in Delta's words, the partition column first: name and type in Delta's JSON.
 pub fn delta_columns() -> Vec<(String, String)> {
+    delta_columns_of(&SCHEMA)
+}
+
+/// The columns of a table of which this is the schema, and the partition column before them.
+pub(crate) fn delta_columns_of(schema: &Schema) -> Vec<(String, String)> {
     let mut columns = vec![("day".to_string(), "\"date\"".to_string())];
-    for field in SCHEMA.fields() {
+    for field in schema.fields() {
         columns.push((field.name().clone(), delta_type(field.data_type())));
     }
     columns
@@ -151,7 +156,7 @@ fn value_column(
         .set_column_data_page_size_limit(leaf, page_bytes)
 }
 
-fn path(leaf: &str) -> ColumnPath {
+pub(crate) fn path(leaf: &str) -> ColumnPath {
     ColumnPath::from(leaf.split('.').map(str::to_string).collect::<Vec<_>>())
 }
 
@@ -200,7 +205,7 @@ fn list_type(of: DataType) -> DataType {
     DataType::List(Arc::new(element(of)))
 }
 
-fn map_type() -> DataType {
+pub(crate) fn map_type() -> DataType {
     let entry = Fields::from(vec![
         Field::new("key", DataType::Utf8, false),
         Field::new("value", DataType::Utf8, true),
@@ -214,6 +219,7 @@ fn delta_type(of: &DataType) -> String {
         DataType::Int32 => "\"integer\"".to_string(),
         DataType::Float64 => "\"double\"".to_string(),
         DataType::Boolean => "\"boolean\"".to_string(),
+        DataType::Binary => "\"binary\"".to_string(),
         DataType::List(element) => format!(
             r#"{{"type":"array","elementType":{},"containsNull":true}}"#,
             delta_type(element.data_type())
@@ -221,7 +227,7 @@ fn delta_type(of: &DataType) -> String {
         DataType::Map(..) => {
             r#"{"type":"map","keyType":"string","valueType":"string","valueContainsNull":true}"#.to_string()
         }
-        // The schema above has no other type.
+        // The schemas have no other type.
         _ => "\"long\"".to_string(),
     }
 }

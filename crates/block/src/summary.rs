@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use crate::Day;
 
 /// Names longer than this are left out of the statistics: the log would repeat them in every checkpoint.
-const LONGEST_NAME: usize = 256;
+pub(crate) const LONGEST_NAME: usize = 256;
 
 /// What the log says about a file: enough to prune it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,40 @@ pub struct BlockSummary {
     pub n_metric_nulls: u64,
     /// The shards whose series are in the file, ascending.
     pub shards: Vec<u32>,
+}
+
+/// What the log says about a file of a table whose rows are all of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsSummary {
+    /// The file's number.
+    pub block: i64,
+    /// Rows.
+    pub n_rows: u64,
+    /// First and last timestamp.
+    pub times: (i64, i64),
+    /// First and last name: of a metric, of a family. `None` as in [`BlockSummary::metrics`].
+    pub names: Option<(String, String)>,
+    /// Rows without a name.
+    pub n_name_nulls: u64,
+    /// The shards whose rows are in the file, ascending.
+    pub shards: Vec<u32>,
+}
+
+/// What the log says about a file, by its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSummary {
+    /// Of the table `metrics`.
+    Metrics(BlockSummary),
+    /// Of the table `exemplars`.
+    Exemplars(RowsSummary),
+    /// Of the table `metadata`.
+    Metadata(RowsSummary),
+}
+
+impl From<BlockSummary> for FileSummary {
+    fn from(summary: BlockSummary) -> FileSummary {
+        FileSummary::Metrics(summary)
+    }
 }
 
 /// Collects a summary series by series.

@@ -92,6 +92,39 @@ pub enum MetricType {
     StateSet,
 }
 
+impl MetricType {
+    /// All types.
+    pub const ALL: [MetricType; 8] = [
+        MetricType::Unknown,
+        MetricType::Counter,
+        MetricType::Gauge,
+        MetricType::Histogram,
+        MetricType::GaugeHistogram,
+        MetricType::Summary,
+        MetricType::Info,
+        MetricType::StateSet,
+    ];
+
+    /// The type as Prometheus's API and the text formats spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricType::Unknown => "unknown",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::GaugeHistogram => "gaugehistogram",
+            MetricType::Summary => "summary",
+            MetricType::Info => "info",
+            MetricType::StateSet => "stateset",
+        }
+    }
+
+    /// The type that is spelled so; unknown when none is.
+    pub fn parse(text: &str) -> MetricType {
+        MetricType::ALL.into_iter().find(|t| t.as_str() == text).unwrap_or_default()
+    }
+}
+
 /// The description of a metric family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
@@ -103,6 +136,15 @@ pub struct Metadata {
     pub unit: String,
     /// Its help text, may be empty.
     pub help: String,
+}
+
+/// A description, and when it was first seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenMetadata {
+    /// The description.
+    pub metadata: Metadata,
+    /// When, by the clock of who saw it, in milliseconds.
+    pub seen_ms: i64,
 }
 
 impl Batch {

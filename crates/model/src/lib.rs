@@ -21,7 +21,9 @@ mod tenant;
 mod time;
 mod value;
 
-pub use batch::{Batch, BatchSeries, Exemplar, HistogramSample, Metadata, MetricType, ShardBatch};
+pub use batch::{
+    Batch, BatchSeries, Exemplar, HistogramSample, Metadata, MetricType, SeenMetadata, ShardBatch,
+};
 pub use deletion::{Deletion, is_covered};
 pub use error::{Classify, ErrorKind};
 pub use histogram::{
@@ -31,7 +33,7 @@ pub use labels::{
     DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, RunLabel, SeriesId, compare_runs, push_label,
     run_labels, run_len, runs,
 };
-pub use matcher::{Matcher, MatcherError, MatcherOp, passes};
+pub use matcher::{Matcher, MatcherError, MatcherOp, metric_names, passes};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
 pub use series::{ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell};
 pub use shard::{Shards, shard_of};

@@ -123,25 +123,35 @@ impl LabelRows {
         values: &StringArray,
         range: std::ops::Range<usize>,
     ) -> Result<(), ReadError> {
-        let start = self.runs.len();
-        let mut last = "";
-        let mut in_order = true;
-        for at in range.clone() {
-            let (name, value) = (names.value(at), values.value(at));
-            in_order &= last < name && !value.is_empty();
-            last = name;
-            push_label(&mut self.runs, name, value);
-        }
-        if !in_order {
-            // Another writer's order or empty value; the run must be canonical all the same.
-            let pairs = range.map(|at| (names.value(at), values.value(at)));
-            let labels = Labels::from_pairs(pairs);
-            self.runs.truncate(start);
-            self.runs.extend_from_slice(labels.run());
-        }
+        push_run_of(names, values, range, &mut self.runs);
         let end = u32::try_from(self.runs.len());
         self.ends.push(end.map_err(|_| ReadError("more than 4 GiB of labels in one piece".to_string()))?);
         Ok(())
+    }
+}
+
+/// Appends the canonical run of a map's entries in `range`.
+pub(super) fn push_run_of(
+    names: &StringArray,
+    values: &StringArray,
+    range: std::ops::Range<usize>,
+    run: &mut Vec<u8>,
+) {
+    let start = run.len();
+    let mut last = "";
+    let mut in_order = true;
+    for at in range.clone() {
+        let (name, value) = (names.value(at), values.value(at));
+        in_order &= last < name && !value.is_empty();
+        last = name;
+        push_label(run, name, value);
+    }
+    if !in_order {
+        // Another writer's order or empty value; the run must be canonical all the same.
+        let pairs = range.map(|at| (names.value(at), values.value(at)));
+        let labels = Labels::from_pairs(pairs);
+        run.truncate(start);
+        run.extend_from_slice(labels.run());
     }
 }
 
