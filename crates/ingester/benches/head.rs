@@ -22,6 +22,7 @@ const RULES: DecideRules = DecideRules {
     max_series: 0,
     out_of_order_window_ms: 0,
     creation_grace_period_ms: 0,
+    max_exemplars_per_series: 0,
 };
 
 fn main() {

@@ -379,6 +379,11 @@ impl Inner {
         let wait_ms = self.window_ms() + self.waits.grace_ms;
         let silent_since_ms = self.clock.now_ms().saturating_sub(wait_ms);
         for tenant in self.tenants.all() {
+            let mut families = tenant.metadata.lock();
+            let before = families.bytes();
+            families.forget_idle(silent_since_ms);
+            tenants::account_families(before, &families, &self.head_bytes);
+            drop(families);
             for shard in tenant.shards() {
                 let mut state = shard.state.lock();
                 if state.head.n_series() > 0 && (is_short || state.is_silent(silent_since_ms)) {

@@ -13,6 +13,7 @@
 
 mod cut;
 mod error;
+mod families;
 mod flush;
 pub mod head;
 mod metrics;
@@ -188,16 +189,19 @@ impl Ingester {
         self.flush_all().await
     }
 
-    /// The descriptions of a tenant's metric families, by name.
+    /// The descriptions of a tenant's metric families that came lately, by family, the newest of each first.
     pub fn metadata(&self, tenant: &TenantId) -> Vec<Metadata> {
-        let Some(tenant) = self.inner.tenants.get(tenant) else { return Vec::new() };
-        let families = tenant.metadata.lock();
-        families.iter().cloned().collect()
+        self.metadata_of(tenant, None)
     }
 
     /// The log's random id, which is part of the names of transactions.
     pub fn issuer(&self) -> &str {
         self.inner.wal.issuer()
+    }
+
+    fn metadata_of(&self, tenant: &TenantId, family: Option<&str>) -> Vec<Metadata> {
+        let tenant = self.inner.tenants.get(tenant);
+        tenant.map(|tenant| tenant.metadata.lock().list(family)).unwrap_or_default()
     }
 
     /// Whether no more is taken.

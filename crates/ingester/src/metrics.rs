@@ -7,11 +7,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use wire::Pushed;
 
+use crate::head::RefusedExemplars;
+
 /// What the ingester counts. Registered before it opens, so that a replay can be watched.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     pub(crate) samples: Counter,
     pub(crate) refused: Family<ReasonLabel, Counter>,
+    pub(crate) exemplars: Counter,
+    pub(crate) refused_exemplars: Family<ReasonLabel, Counter>,
     pub(crate) unavailable: Family<ReasonLabel, Counter>,
     pub(crate) series: Gauge,
     pub(crate) head_bytes: Gauge,
@@ -58,6 +62,8 @@ impl Metrics {
         let r = registry.sub_registry_with_prefix("ingester");
         r.register("samples", "Samples acknowledged", m.samples.clone());
         r.register("refused_samples", "Samples refused, by reason", m.refused.clone());
+        r.register("exemplars", "Exemplars acknowledged", m.exemplars.clone());
+        r.register("refused_exemplars", "Exemplars refused, by reason", m.refused_exemplars.clone());
         r.register("unavailable", "Pushes refused for now, by reason", m.unavailable.clone());
         r.register("series", "Series in memory", m.series.clone());
         r.register_with_unit("head", "Memory of the head", Unit::Bytes, m.head_bytes.clone());
@@ -100,9 +106,21 @@ impl Metrics {
 
     pub(crate) fn pushed(&self, pushed: &Pushed) {
         self.samples.inc_by(pushed.n_samples() as u64);
+        self.exemplars.inc_by(pushed.n_exemplars as u64);
         for refusal in &pushed.refused {
             let reason = ReasonLabel { reason: refusal.reason.as_str() };
             self.refused.get_or_create(&reason).inc_by(refusal.n_samples as u64);
+        }
+    }
+
+    pub(crate) fn refused_exemplars(&self, refused: &RefusedExemplars) {
+        let RefusedExemplars { by_time, by_series_limit, by_limit } = *refused;
+        for (reason, n) in
+            [("time", by_time), ("series_limit", by_series_limit), ("exemplar_limit", by_limit)]
+        {
+            if n > 0 {
+                self.refused_exemplars.get_or_create(&ReasonLabel { reason }).inc_by(n);
+            }
         }
     }
 

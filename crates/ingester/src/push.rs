@@ -40,11 +40,13 @@ impl Push for Ingester {
         let tenant = inner.tenants.get_or_create(tenant);
         let (pushed, newest_lsn) =
             SCRATCH.with_borrow_mut(|scratch| inner.append(&tenant, batch, scratch))?;
-        if inner.config.wal.sync == SyncMode::Always && (newest_lsn.is_some() || pushed.n_samples() > 0) {
+        let took_something =
+            newest_lsn.is_some() || pushed.n_samples() + pushed.n_exemplars + batch.metadata.len() > 0;
+        if inner.config.wal.sync == SyncMode::Always && took_something {
             runtime::fault::point("push.before_sync");
             let synced = match newest_lsn {
                 Some(lsn) => inner.wal.sync_through(lsn).await,
-                // Every sample was known already, from a request whose own sync may have failed.
+                // Everything was known already, from a request whose own sync may have failed.
                 None => inner.wal.sync().await,
             };
             synced.map_err(|e| inner.unavailable("sync", &e))?;
@@ -82,7 +84,7 @@ impl Inner {
         let limits = self.limits.for_tenant(&tenant.id);
         let now_ms = self.clock.now_ms();
         let mut pushed = Pushed::default();
-        let mut newest_lsn = self.append_metadata(tenant, &batch.metadata, &mut scratch.record)?;
+        let mut newest_lsn = self.append_metadata(tenant, &batch.metadata, now_ms, &mut scratch.record)?;
         for part in &batch.shards {
             let lsn = self.append_part(tenant, &limits, batch, part, now_ms, scratch)?;
             pushed.absorb(std::mem::take(&mut scratch.decision.pushed));
@@ -109,6 +111,7 @@ impl Inner {
         let shard = tenant.shard(part.shard, self.window_ms());
         let mut state = shard.state.lock();
         state.head.decide(batch, part, &rules, decision);
+        self.metrics.refused_exemplars(&decision.refused_exemplars);
         runtime::fault::point("push.decided");
         if decision.is_empty() {
             return Ok(None);
@@ -127,7 +130,9 @@ impl Inner {
         runtime::fault::point("push.logged");
         let histogram_times = decision.histograms.iter().map(|(_, sample)| sample.timestamp);
         let timestamps = decision.timestamps.iter().copied().chain(histogram_times);
-        state.note_logged(lsn, timestamps.clone(), now_ms, tenant.newest_ms(), &self.waits);
+        let exemplar_times = decision.exemplars.iter().map(|(_, point)| point.timestamp);
+        let all_times = timestamps.clone().chain(exemplar_times);
+        state.note_logged(lsn, all_times, now_ms, tenant.newest_ms(), &self.waits);
         if !decision.new_series.is_empty() {
             state.note_definition(lsn);
         }
@@ -145,23 +150,27 @@ impl Inner {
         &self,
         tenant: &Tenant,
         metadata: &[Metadata],
+        now_ms: i64,
         record: &mut Vec<u8>,
     ) -> Result<Option<Lsn>, PushError> {
         if metadata.is_empty() {
             return Ok(None);
         }
         let mut families = tenant.metadata.lock();
-        let news = families.news(metadata);
+        let news = families.news(metadata, now_ms);
         if news.is_empty() {
             return Ok(None);
         }
         record.clear();
-        record::put_metadata(record, news.iter().copied());
+        let rows: Vec<(&Metadata, i64)> = news.iter().map(|family| (*family, now_ms)).collect();
+        record::put_metadata(record, &rows);
         let envelope = envelope(tenant, record::NO_SHARD, Kind::Metadata);
         let lsn = self.wal.append(&envelope, record).map_err(|e| self.unavailable("wal", &e))?;
+        let before = families.bytes();
         for family in news {
-            families.put(family.clone(), lsn);
+            families.put(family, now_ms, lsn);
         }
+        tenants::account_families(before, &families, &self.head_bytes);
         Ok(Some(lsn))
     }
 
@@ -200,6 +209,7 @@ fn rules(tenant: &Tenant, limits: &Limits, now_ms: i64) -> DecideRules {
         max_series: limits.max_series,
         out_of_order_window_ms: out_of_order_ms as u64,
         creation_grace_period_ms: grace_ms as u64,
+        max_exemplars_per_series: limits.max_exemplars_per_series,
     }
 }
 
@@ -214,4 +224,5 @@ fn encode(batch: &Batch, decision: &Decision, out: &mut Vec<u8>) {
     record::put_definitions(out, definitions);
     record::put_floats(out, &decision.refs, &decision.timestamps, &decision.values, &decision.starts);
     record::put_histograms(out, &decision.histograms);
+    record::put_exemplars(out, &decision.exemplars);
 }

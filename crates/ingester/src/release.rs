@@ -113,13 +113,16 @@ impl Inner {
         Ok(())
     }
 
+    /// Writes the descriptions again that no table holds yet, if one of them stands before the boundary.
     fn carry_metadata(&self, tenant: &Tenant, boundary: Lsn) -> Result<(), WalError> {
         let mut families = tenant.metadata.lock();
         if families.needed_from.is_none_or(|from| from >= boundary) {
             return Ok(());
         }
+        let waiting = families.waiting();
+        let rows: Vec<_> = waiting.iter().map(|row| (&row.metadata, row.seen_ms)).collect();
         let mut payload = Vec::new();
-        record::put_metadata(&mut payload, families.iter());
+        record::put_metadata(&mut payload, &rows);
         let lsn = self.wal.append(&envelope(tenant, record::NO_SHARD, Kind::Metadata), &payload)?;
         families.needed_from = Some(lsn);
         Ok(())

@@ -167,10 +167,13 @@ fn apply(inner: &Inner, job: &Job, samples: &mut Samples) -> Result<(), RecordEr
         }
         Kind::Carried => with_state(inner, job, |state| state.note_definition(job.lsn)),
         Kind::Metadata => {
+            let rows = record::decode_metadata(&job.payload, inner.clock.now_ms())?;
             let mut families = job.tenant.metadata.lock();
-            for family in record::decode_metadata(&job.payload)? {
-                families.put(family, job.lsn);
+            let before = families.bytes();
+            for row in rows {
+                families.put(&row.metadata, row.seen_ms, job.lsn);
             }
+            tenants::account_families(before, &families, &inner.head_bytes);
         }
     }
     Ok(())
@@ -185,14 +188,16 @@ fn apply_samples(inner: &Inner, job: &Job, samples: &Samples) {
             state.head.define_series(definition.series_ref, definition.run, definition.flushed);
             state.note_definition(job.lsn);
         }
-        state.note_logged(job.lsn, timestamps.clone(), now_ms, job.tenant.newest_ms(), &inner.waits);
-        let newest_ref = samples.refs.iter().chain(samples.histograms.iter().map(|(r, _)| r)).max();
+        let all_times = timestamps.clone().chain(samples.exemplars.iter().map(|(_, point)| point.timestamp));
+        state.note_logged(job.lsn, all_times, now_ms, job.tenant.newest_ms(), &inner.waits);
+        let newest_ref = samples.all_refs().max();
         if let Some(newest_ref) = newest_ref {
             state.head.skip_refs(newest_ref.saturating_add(1));
         }
-        let Samples { refs, timestamps, values, starts, histograms, .. } = samples;
+        let Samples { refs, timestamps, values, starts, histograms, exemplars, .. } = samples;
         state.head.append_replayed(refs, timestamps, values, starts, now_ms)
             + state.head.append_replayed_histograms(histograms, now_ms)
+            + state.head.append_replayed_exemplars(exemplars, now_ms)
     });
     if let Some(newest) = timestamps.max() {
         job.tenant.note_newest(newest);

@@ -78,9 +78,16 @@ impl Select for Ingester {
     async fn exemplars(
         &self,
         tenant: &TenantId,
-        _request: &LabelsRequest,
+        request: &LabelsRequest,
     ) -> Result<Listed<ExemplarSeries>, SelectError> {
-        Ok(self.listed(tenant, Table::Metrics, Vec::new()))
+        let mut found: Vec<ExemplarSeries> = Vec::new();
+        for shard in self.shards_of(tenant) {
+            self.check_deadline(&request.budget)?;
+            let state = shard.state.lock();
+            found.extend(state.head.exemplars(&request.selectors, request.range, &request.budget)?);
+        }
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(self.listed(tenant, Table::Metrics, found))
     }
 
     async fn metadata(
@@ -88,9 +95,9 @@ impl Select for Ingester {
         tenant: &TenantId,
         request: &MetadataRequest,
     ) -> Result<Listed<Metadata>, SelectError> {
-        let is_wanted =
-            |known: &Metadata| request.family.as_ref().is_none_or(|family| known.family == *family);
-        let families = Ingester::metadata(self, tenant).into_iter().filter(is_wanted).collect();
+        let families = self.metadata_of(tenant, request.family.as_deref());
+        let bytes: usize = families.iter().map(|known| known.family.len() + known.help.len() + 64).sum();
+        request.budget.bytes.take(bytes as u64)?;
         Ok(self.listed(tenant, Table::Metrics, families))
     }
 }

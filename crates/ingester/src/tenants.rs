@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use model::{Metadata, TenantId, Window};
+use model::{TenantId, Window};
 use parking_lot::{Mutex, RwLock};
 use wal::Lsn;
 
 use crate::cut::{self, OpenWindow, Waits};
+use crate::families::Families;
 use crate::head::{HeadConfig, ShardHead, WindowStats};
-
-/// The most descriptions of metric families that are kept of one tenant.
-const MAX_FAMILIES: usize = 50_000;
 
 /// All tenants in memory.
 #[derive(Debug, Default)]
@@ -39,14 +37,6 @@ pub(crate) struct Tenant {
 pub(crate) struct Retry {
     pub(crate) n_failures: u32,
     pub(crate) not_before_ms: i64,
-}
-
-/// Descriptions of metric families.
-#[derive(Debug, Default)]
-pub(crate) struct Families {
-    by_name: BTreeMap<String, Metadata>,
-    /// The oldest record that is needed to find them again.
-    pub(crate) needed_from: Option<Lsn>,
 }
 
 /// One shard of a tenant.
@@ -187,26 +177,6 @@ impl Tenant {
     }
 }
 
-impl Families {
-    /// Which of these descriptions are news.
-    pub(crate) fn news<'a>(&self, metadata: &'a [Metadata]) -> Vec<&'a Metadata> {
-        let is_news = |family: &&Metadata| match self.by_name.get(&family.family) {
-            Some(known) => known != *family,
-            None => self.by_name.len() < MAX_FAMILIES,
-        };
-        metadata.iter().filter(is_news).collect()
-    }
-
-    pub(crate) fn put(&mut self, family: Metadata, lsn: Lsn) {
-        self.needed_from = Some(self.needed_from.map_or(lsn, |from| from.min(lsn)));
-        self.by_name.insert(family.family.clone(), family);
-    }
-
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Metadata> {
-        self.by_name.values()
-    }
-}
-
 impl ShardState {
     fn new(window_ms: i64) -> ShardState {
         ShardState {
@@ -223,7 +193,7 @@ impl ShardState {
         }
     }
 
-    /// Notes that the record `lsn` holds samples with these timestamps.
+    /// Notes that the record `lsn` holds samples or exemplars with these timestamps.
     pub(crate) fn note_logged(
         &mut self,
         lsn: Lsn,
@@ -306,6 +276,11 @@ impl ShardState {
         let open = self.open.values().map(|logged| logged.first_lsn);
         open.chain(self.pending.iter().map(|cut| cut.first_lsn)).min()
     }
+}
+
+/// Accounts for descriptions that changed; `total_bytes` is over all tenants.
+pub(crate) fn account_families(before: usize, families: &Families, total_bytes: &AtomicI64) {
+    total_bytes.fetch_add(families.bytes() as i64 - before as i64, Ordering::Relaxed);
 }
 
 /// Accounts for a shard whose state changed; `total_bytes` is over all tenants.

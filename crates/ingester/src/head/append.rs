@@ -1,7 +1,7 @@
 //! Samples into rows, after the log has them; rows into blocks; sparse groups into groups of their own.
 
 use hashbrown::HashMap;
-use model::{HistogramSample, Labels, SeriesId, TimeRange, Window, is_empty_cell};
+use model::{ExemplarPoint, HistogramSample, Labels, SeriesId, TimeRange, Window, is_empty_cell};
 
 use super::generation::Generation;
 use super::rows::GroupRows;
@@ -52,6 +52,9 @@ impl ShardHead {
         self.count_floats(&decision.timestamps, decision.now_ms);
         for (series_ref, sample) in &decision.histograms {
             self.append_histogram(*series_ref, sample.clone(), decision.now_ms);
+        }
+        for (series_ref, point) in &decision.exemplars {
+            self.append_exemplar(*series_ref, point.clone(), decision.now_ms);
         }
     }
 
@@ -121,6 +124,20 @@ impl ShardHead {
                 n_undefined += 1;
             } else if !self.is_stored(series_ref, sample.timestamp) {
                 self.append_histogram(series_ref, sample.clone(), now_ms);
+            }
+        }
+        n_undefined
+    }
+
+    /// Replay: exemplars of the log, like [`ShardHead::append_replayed`].
+    pub fn append_replayed_exemplars(&mut self, exemplars: &[(u32, ExemplarPoint)], now_ms: i64) -> usize {
+        let mut n_undefined = 0;
+        for (series_ref, point) in exemplars {
+            let series_ref = self.resolve_alias(*series_ref);
+            if self.series.get(series_ref).is_none() {
+                n_undefined += 1;
+            } else if !self.has_exemplar(series_ref, point) {
+                self.append_exemplar(series_ref, point.clone(), now_ms);
             }
         }
         n_undefined
@@ -365,6 +382,17 @@ impl ShardHead {
         let at = self.generation_or_new(ts, now_ms);
         self.open[at].push_histogram(series_ref, sample);
         self.open[at].count(1, ts, now_ms);
+    }
+
+    fn append_exemplar(&mut self, series_ref: u32, point: ExemplarPoint, now_ms: i64) {
+        if self.series.get(series_ref).is_none() {
+            return;
+        }
+        let ts = point.timestamp;
+        let at = self.generation_or_new(ts, now_ms);
+        if self.open[at].push_exemplar(series_ref, point) {
+            self.open[at].count(0, ts, now_ms);
+        }
     }
 
     /// Accounts for samples that were appended, run by run of one window.

@@ -1,5 +1,7 @@
 //! Which samples of a batch are accepted: the decision that is logged and then applied.
 
+mod exemplars;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub(super) struct Request {
     has_floats: bool,
     /// Accepted histograms of this batch.
     histograms: HashMap<(u32, i64), u64>,
+    /// Where in the decision the accepted exemplars of a series and window are.
+    exemplars: HashMap<(u32, i64), Vec<u32>>,
 }
 
 /// The series whose samples are being decided.
@@ -144,20 +148,24 @@ struct Decider<'a> {
 
 impl Decider<'_> {
     fn run(&mut self, out: &mut Decision) {
-        let (mut float_at, mut histogram_at) = (0, 0);
+        let (mut float_at, mut histogram_at, mut exemplar_at) = (0, 0, 0);
         let mut previous = self.head.tail;
         let mut guess = self.head.series.get(previous).map_or(NO_REF, |series| series.next);
         for series in &self.part.series {
             let floats = float_at..float_at + series.n_floats as usize;
             let histograms = histogram_at..histogram_at + series.n_histograms as usize;
-            (float_at, histogram_at) = (floats.end, histograms.end);
-            if floats.is_empty() && histograms.is_empty() {
+            let exemplars = exemplar_at..exemplar_at + series.n_exemplars as usize;
+            (float_at, histogram_at, exemplar_at) = (floats.end, histograms.end, exemplars.end);
+            if floats.is_empty() && histograms.is_empty() && exemplars.is_empty() {
                 continue;
             }
             out.has_bursts |= floats.len() > 1;
             let Some(mut target) = self.target(series, previous, guess, out) else {
                 let n_samples = floats.len() + histograms.len();
-                self.refuse_series(series, n_samples, out);
+                if n_samples > 0 {
+                    self.refuse_series(series, n_samples, out);
+                }
+                out.refused_exemplars.by_series_limit += exemplars.len() as u64;
                 continue;
             };
             for at in floats {
@@ -165,6 +173,9 @@ impl Decider<'_> {
             }
             for at in histograms {
                 self.histogram(series, &mut target, at, out);
+            }
+            for at in exemplars {
+                self.exemplar(series, &mut target, at, out);
             }
             if target.is_new {
                 self.request.note_born(series.id, &target, out);
@@ -429,7 +440,8 @@ impl Target {
 impl Request {
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        self.born.allocation_size() + self.floats.allocation_size() + self.histograms.allocation_size()
+        let maps = self.floats.allocation_size() + self.histograms.allocation_size();
+        self.born.allocation_size() + maps + self.exemplars.allocation_size()
     }
 
     fn clear(&mut self) {
@@ -438,6 +450,8 @@ impl Request {
             map.clear();
             map.shrink_to(1 << 8);
         }
+        // Its lists are not counted as memory, so they do not stay.
+        self.exemplars = HashMap::new();
         self.born.clear();
         self.born.shrink_to(1 << 12, |_| 0);
         self.has_floats = false;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::OnceLock;
 
-use model::{Labels, METRIC_NAME, SeriesData, TimeRange, run_labels};
+use model::{ExemplarSeries, Labels, METRIC_NAME, SeriesData, TimeRange, run_labels};
 
 use super::arena::{Chunks, Place};
 use super::generation::Generation;
@@ -61,6 +61,7 @@ impl Frozen {
         cells.sort_unstable_by_key(|cells| (cells.series_ref, cells.rows));
         let mut refs: Vec<u32> = cells.iter().map(|cells| cells.series_ref).collect();
         refs.extend(generation.histograms.keys());
+        refs.extend(generation.exemplars.keys());
         refs.sort_unstable();
         refs.dedup();
         let mut series = Vec::with_capacity(refs.len());
@@ -96,7 +97,7 @@ impl Frozen {
         self.generation.start
     }
 
-    /// Series with samples.
+    /// Series with samples or exemplars.
     pub fn n_series(&self) -> usize {
         self.series.len()
     }
@@ -115,7 +116,24 @@ impl Frozen {
     /// their timeline by pointer; cells are empty where a series missed a scrape.
     pub fn series(&self) -> impl Iterator<Item = SeriesData> + '_ {
         let mut buffer = Vec::new();
-        self.order().iter().map(move |at| self.decode(*at as usize, &mut buffer))
+        let with_samples = self.order().iter().map(|at| *at as usize).filter(|at| self.has_samples(*at));
+        with_samples.map(move |at| self.decode(at, &mut buffer))
+    }
+
+    /// The series with exemplars, in the order of a block.
+    pub fn exemplars(&self) -> impl Iterator<Item = ExemplarSeries> + '_ {
+        let is_empty = self.generation.exemplars.is_empty();
+        let order: &[u32] = if is_empty { &[] } else { self.order() };
+        order.iter().filter_map(|at| {
+            let series = self.series[*at as usize];
+            let exemplars = self.generation.exemplars.get(&series.series_ref)?.points(TimeRange::ALL);
+            Some(ExemplarSeries { labels: self.labels(series.run), exemplars: exemplars.to_vec() })
+        })
+    }
+
+    /// Whether there is an exemplar.
+    pub fn has_exemplars(&self) -> bool {
+        !self.generation.exemplars.is_empty()
     }
 
     /// Does now, without any lock, what [`super::ShardHead::drop_frozen`] needs.
@@ -179,6 +197,15 @@ impl Frozen {
         &self.cells[self.series[at].first_cells as usize..end]
     }
 
+    fn has_samples(&self, at: usize) -> bool {
+        !self.cells_at(at).is_empty() || self.generation.histograms.contains_key(&self.series[at].series_ref)
+    }
+
+    fn labels(&self, run: Place) -> Labels {
+        // Runs were checked when they were decoded; what is not canonical would be shown without labels.
+        Labels::from_run(self.chunks.get(run)).unwrap_or_else(|_| Labels::empty())
+    }
+
     fn order(&self) -> &[u32] {
         self.order.get_or_init(|| {
             let mut order: Vec<u32> = (0..self.series.len() as u32).collect();
@@ -190,8 +217,7 @@ impl Frozen {
 
     fn decode(&self, at: usize, buffer: &mut Vec<f64>) -> SeriesData {
         let series = self.series[at];
-        // Runs were checked when they were decoded; what is not canonical would be shown without labels.
-        let labels = Labels::from_run(self.chunks.get(series.run)).unwrap_or_else(|_| Labels::empty());
+        let labels = self.labels(series.run);
         let mut collected = Collected::new();
         let mut columns = Vec::with_capacity(1);
         for cells in self.cells_at(at) {
@@ -212,8 +238,7 @@ impl Frozen {
 
 /// The order of series in a block: by metric name, then by all labels. Label names may sort before `__name__`.
 fn compare_runs(a: &[u8], b: &[u8]) -> Ordering {
-    let metric = |run| {
-        run_labels(run).find(|label| label.name == METRIC_NAME.as_bytes()).map(|label| label.value)
-    };
+    let metric =
+        |run| run_labels(run).find(|label| label.name == METRIC_NAME.as_bytes()).map(|label| label.value);
     metric(a).cmp(&metric(b)).then_with(|| model::compare_runs(a, b))
 }

@@ -1,9 +1,10 @@
-//! What a shard holds of one window: rows by group, histograms and start timestamps by series.
+//! What a shard holds of one window: rows by group; histograms, start timestamps and exemplars by series.
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use model::{HistogramSample, TimeRange};
+use model::{ExemplarPoint, HistogramSample, TimeRange};
 
+use super::exemplars::ExemplarLog;
 use super::histograms::HistogramLog;
 use super::rows::{Encoder, GroupRows};
 use super::starts::StartLog;
@@ -18,8 +19,9 @@ pub(super) struct Generation {
     pub rows: Vec<GroupRows>,
     pub histograms: HashMap<u32, HistogramLog>,
     pub starts: HashMap<u32, StartLog>,
+    pub exemplars: HashMap<u32, ExemplarLog>,
     pub n_samples: usize,
-    /// Newest timestamp.
+    /// Newest timestamp, of a sample or an exemplar.
     pub newest: i64,
     /// When the first sample came, by the clock of whoever pushed.
     pub opened_ms: i64,
@@ -39,6 +41,7 @@ impl Generation {
             rows: Vec::new(),
             histograms: HashMap::new(),
             starts: HashMap::new(),
+            exemplars: HashMap::new(),
             n_samples: 0,
             newest: i64::MIN,
             opened_ms: now_ms,
@@ -135,6 +138,21 @@ impl Generation {
         self.data_bytes = self.data_bytes + log.bytes() - before;
     }
 
+    /// Keeps an exemplar, unless it is there already.
+    pub(super) fn push_exemplar(&mut self, series_ref: u32, point: ExemplarPoint) -> bool {
+        let mut before = 0;
+        let log = match self.exemplars.entry(series_ref) {
+            Entry::Occupied(entry) => {
+                before = entry.get().bytes();
+                entry.into_mut()
+            }
+            Entry::Vacant(entry) => entry.insert(ExemplarLog::default()),
+        };
+        let is_new = log.push(point);
+        self.data_bytes = self.data_bytes + log.bytes() - before;
+        is_new
+    }
+
     /// Nothing more will be appended.
     pub(super) fn seal(&mut self) {
         for log in self.histograms.values_mut() {
@@ -163,6 +181,7 @@ impl Generation {
             + size_of::<GroupRows>() * (self.rows.capacity() - self.rows.len())
             + self.histograms.allocation_size()
             + self.starts.allocation_size()
+            + self.exemplars.allocation_size()
             + self.data_bytes
     }
 
@@ -172,7 +191,8 @@ impl Generation {
         let rows: usize = self.rows.iter().map(GroupRows::bytes).sum();
         let histograms: usize = self.histograms.values().map(HistogramLog::bytes).sum();
         let starts: usize = self.starts.values().map(StartLog::bytes).sum();
-        let logs = rows + histograms + starts;
+        let exemplars: usize = self.exemplars.values().map(ExemplarLog::bytes).sum();
+        let logs = rows + histograms + starts + exemplars;
         self.bytes() - self.data_bytes + logs
     }
 }

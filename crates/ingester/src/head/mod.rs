@@ -6,7 +6,7 @@
 //! ```text
 //! series   ref → identity, labels, (group, slot), newest flushed sample
 //! group    series of one target: a row is a timestamp with one cell per slot
-//! window   generation: per group up to 16 open rows and blocks of closed ones; histograms, starts per series
+//! window   generation: per group up to 16 open rows and blocks of closed ones; histograms, starts, exemplars per series
 //! frozen   a generation that is being cut; a window reopened meanwhile gets a fresh one
 //! ```
 //!
@@ -20,6 +20,7 @@ mod append;
 mod arena;
 mod column;
 mod decide;
+mod exemplars;
 mod frozen;
 mod generation;
 mod groups;
@@ -36,7 +37,7 @@ mod tests;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{HistogramSample, SeriesId, TimeRange};
+use model::{ExemplarPoint, HistogramSample, SeriesId, TimeRange};
 use wire::Pushed;
 
 use decide::Request;
@@ -75,6 +76,8 @@ pub struct DecideRules {
     pub out_of_order_window_ms: u64,
     /// The limit behind `max_time`, to be named in refusals.
     pub creation_grace_period_ms: u64,
+    /// Exemplars of one series in one window, 0 for any number.
+    pub max_exemplars_per_series: u32,
 }
 
 /// What of a batch goes to the log and the head. Buffers are reused from batch to batch.
@@ -92,6 +95,10 @@ pub struct Decision {
     pub starts: Vec<i64>,
     /// Accepted histograms.
     pub histograms: Vec<(u32, HistogramSample)>,
+    /// Accepted exemplars.
+    pub exemplars: Vec<(u32, ExemplarPoint)>,
+    /// Why exemplars were refused, which never fails the samples beside them.
+    pub refused_exemplars: RefusedExemplars,
     /// What the sender will be told; samples that were there before count as taken.
     pub pushed: Pushed,
     now_ms: i64,
@@ -99,7 +106,18 @@ pub struct Decision {
     has_bursts: bool,
 }
 
-/// A series that is born with its first sample.
+/// How many exemplars were refused, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RefusedExemplars {
+    /// Older than `min_time` or newer than `max_time`.
+    pub by_time: u64,
+    /// Of a series that may not be born.
+    pub by_series_limit: u64,
+    /// More than `max_exemplars_per_series`.
+    pub by_limit: u64,
+}
+
+/// A series that is born with its first sample or exemplar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewSeries {
     /// The number by which the log refers to it.
@@ -115,7 +133,7 @@ pub struct NewSeries {
 pub struct WindowStats {
     /// First millisecond.
     pub window_start: i64,
-    /// Float and histogram samples since the last freeze.
+    /// Float and histogram samples since the last freeze; there may be exemplars without any.
     pub n_samples: usize,
     /// Bytes of memory.
     pub bytes: usize,
@@ -174,13 +192,15 @@ impl Decision {
         self.values.clear();
         self.starts.clear();
         self.histograms.clear();
+        self.exemplars.clear();
+        self.refused_exemplars = RefusedExemplars::default();
         self.pushed = Pushed::default();
         self.has_bursts = false;
     }
 
     /// Whether there is nothing to log.
     pub fn is_empty(&self) -> bool {
-        self.refs.is_empty() && self.histograms.is_empty()
+        self.refs.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty()
     }
 }
 
@@ -337,6 +357,7 @@ impl ShardHead {
                 rows.for_each_slot(|slot| mark(self.groups.owner(rows.group, slot)));
             }
             generation.histograms.keys().for_each(|series_ref| mark(*series_ref));
+            generation.exemplars.keys().for_each(|series_ref| mark(*series_ref));
         }
         for frozen in &self.frozen {
             frozen.refs().for_each(&mut mark);

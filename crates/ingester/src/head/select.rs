@@ -1,7 +1,7 @@
 //! Reading the head: series with samples, and labels.
 
 use hashbrown::HashMap;
-use model::{Labels, Matcher, SeriesData, TimeRange, compare_runs};
+use model::{ExemplarSeries, Labels, Matcher, SeriesData, TimeRange, compare_runs};
 use wire::{SelectBudget, SelectError};
 
 use super::ShardHead;
@@ -60,6 +60,37 @@ impl ShardHead {
             matching.push(labels);
         }
         Ok(matching)
+    }
+
+    /// The exemplars in the range of the series that match one of the selectors (none: all), sorted by labels.
+    pub fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        budget: &SelectBudget,
+    ) -> Result<Vec<ExemplarSeries>, SelectError> {
+        let mut found = Vec::new();
+        if self.generations().all(|(_, generation)| generation.exemplars.is_empty()) {
+            return Ok(found);
+        }
+        for (run, series_ref) in self.in_order(self.resolve_any(selectors)) {
+            let mut exemplars = Vec::new();
+            for (_, generation) in self.generations() {
+                let log = generation.exemplars.get(&series_ref);
+                exemplars.extend(log.map_or(&[][..], |log| log.points(range)).iter().cloned());
+            }
+            if exemplars.is_empty() {
+                continue;
+            }
+            let labels = Labels::of_canonical_run(run);
+            let label_bytes: usize = exemplars.iter().map(|point| point.labels.run().len() + 48).sum();
+            budget.series.take(1)?;
+            budget.samples.take(exemplars.len() as u64)?;
+            budget.bytes.take((labels.run().len() + label_bytes) as u64)?;
+            exemplars.sort_by_key(|point| point.timestamp);
+            found.push(ExemplarSeries { labels, exemplars });
+        }
+        Ok(found)
     }
 
     /// The names of labels of these series, sorted.

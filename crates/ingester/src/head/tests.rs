@@ -1,5 +1,6 @@
 //! The head against a naive model of it, and its memory.
 
+mod exemplars;
 mod memory;
 mod model_test;
 mod replay;
@@ -19,6 +20,7 @@ pub(super) const RULES: DecideRules = DecideRules {
     max_series: 0,
     out_of_order_window_ms: 0,
     creation_grace_period_ms: 0,
+    max_exemplars_per_series: 0,
 };
 
 /// A float to be pushed: labels, timestamp, value, start timestamp.

@@ -4,12 +4,13 @@
 //! No record depends on another but through the definitions of series refs.
 
 mod bytes;
+mod exemplars;
 mod floats;
 mod histograms;
 
 use std::ops::Range;
 
-use model::{HistogramSample, Metadata, MetricType};
+use model::{ExemplarPoint, HistogramSample, Metadata, MetricType, SeenMetadata};
 
 use self::bytes::{Bytes, RefReader, RefWriter, put_text, put_varint};
 
@@ -41,6 +42,7 @@ const STARTS: u8 = 3;
 const HISTOGRAMS: u8 = 4;
 const EXEMPLARS: u8 = 5;
 const METADATA: u8 = 6;
+const SEEN: u8 = 8;
 
 /// Why a payload could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,6 +116,8 @@ pub struct Samples {
     pub starts: Vec<i64>,
     /// Histograms with their series.
     pub histograms: Vec<(u32, HistogramSample)>,
+    /// Exemplars with their series.
+    pub exemplars: Vec<(u32, ExemplarPoint)>,
 }
 
 /// A definition whose label run lies in the buffer of all runs.
@@ -189,16 +193,30 @@ pub fn put_histograms(out: &mut Vec<u8>, samples: &[(u32, HistogramSample)]) {
     end_section(out, start);
 }
 
-/// Appends descriptions of metric families.
-pub fn put_metadata<'a>(out: &mut Vec<u8>, metadata: impl ExactSizeIterator<Item = &'a Metadata>) {
+/// Appends exemplars, if there are any.
+pub fn put_exemplars(out: &mut Vec<u8>, exemplars: &[(u32, ExemplarPoint)]) {
+    if exemplars.is_empty() {
+        return;
+    }
+    let start = begin_section(out, EXEMPLARS);
+    exemplars::encode(out, exemplars);
+    end_section(out, start);
+}
+
+/// Appends descriptions of metric families, and when each was first seen.
+pub fn put_metadata(out: &mut Vec<u8>, rows: &[(&Metadata, i64)]) {
     let start = begin_section(out, METADATA);
-    put_varint(out, metadata.len() as u64);
-    for family in metadata {
+    put_varint(out, rows.len() as u64);
+    for (family, _) in rows {
         out.push(type_code(family.metric_type));
         put_text(out, &family.family);
         put_text(out, &family.unit);
         put_text(out, &family.help);
     }
+    end_section(out, start);
+    let start = begin_section(out, SEEN);
+    let seen: Vec<i64> = rows.iter().map(|(_, seen_ms)| *seen_ms).collect();
+    floats::put_runs(out, &seen);
     end_section(out, start);
 }
 
@@ -218,8 +236,7 @@ impl Samples {
                 }
                 STARTS => self.decode_starts(section)?,
                 HISTOGRAMS => histograms::decode(section, &mut self.histograms)?,
-                // Nothing holds them yet; they are written when their table exists.
-                EXEMPLARS => {}
+                EXEMPLARS => exemplars::decode(section, &mut self.exemplars)?,
                 _ => return Err(RecordError::Newer("section")),
             }
         }
@@ -235,6 +252,13 @@ impl Samples {
         })
     }
 
+    /// The series of everything in the record.
+    pub fn all_refs(&self) -> impl Iterator<Item = u32> + '_ {
+        let histograms = self.histograms.iter().map(|(series_ref, _)| *series_ref);
+        let exemplars = self.exemplars.iter().map(|(series_ref, _)| *series_ref);
+        self.refs.iter().copied().chain(histograms).chain(exemplars)
+    }
+
     fn clear(&mut self) {
         self.definitions.clear();
         self.runs.clear();
@@ -243,6 +267,7 @@ impl Samples {
         self.values.clear();
         self.starts.clear();
         self.histograms.clear();
+        self.exemplars.clear();
     }
 
     fn decode_definitions(&mut self, mut bytes: Bytes<'_>) -> Result<(), RecordError> {
@@ -333,14 +358,24 @@ pub fn decode_carried(payload: &[u8]) -> Result<(u64, &[u8]), RecordError> {
     Ok((next_sequence, bytes.rest()))
 }
 
-/// The descriptions in a metadata record.
-pub fn decode_metadata(payload: &[u8]) -> Result<Vec<Metadata>, RecordError> {
+/// The descriptions in a metadata record. Those of a record that does not say when they were seen have `now_ms`.
+pub fn decode_metadata(payload: &[u8], now_ms: i64) -> Result<Vec<SeenMetadata>, RecordError> {
     let mut sections = Bytes::new(payload);
-    if sections.u8()? != METADATA {
-        return Err(RecordError::Newer("section"));
+    let mut rows = Vec::new();
+    while !sections.is_empty() {
+        let tag = sections.u8()?;
+        let len = sections.count(1)?;
+        let section = Bytes::new(sections.take(len)?);
+        match tag {
+            METADATA => rows = decode_families(section, now_ms)?,
+            SEEN => decode_seen(section, &mut rows)?,
+            _ => return Err(RecordError::Newer("section")),
+        }
     }
-    let len = sections.count(1)?;
-    let mut bytes = Bytes::new(sections.take(len)?);
+    Ok(rows)
+}
+
+fn decode_families(mut bytes: Bytes<'_>, seen_ms: i64) -> Result<Vec<SeenMetadata>, RecordError> {
     let n = bytes.count(1)?;
     (0..n)
         .map(|_| {
@@ -348,26 +383,22 @@ pub fn decode_metadata(payload: &[u8]) -> Result<Vec<Metadata>, RecordError> {
             let family = bytes.text()?.to_string();
             let unit = bytes.text()?.to_string();
             let help = bytes.text()?.to_string();
-            Ok(Metadata { family, metric_type, unit, help })
+            Ok(SeenMetadata { metadata: Metadata { family, metric_type, unit, help }, seen_ms })
         })
         .collect()
 }
 
-const TYPES: [MetricType; 8] = [
-    MetricType::Unknown,
-    MetricType::Counter,
-    MetricType::Gauge,
-    MetricType::Histogram,
-    MetricType::GaugeHistogram,
-    MetricType::Summary,
-    MetricType::Info,
-    MetricType::StateSet,
-];
+fn decode_seen(mut bytes: Bytes<'_>, rows: &mut [SeenMetadata]) -> Result<(), RecordError> {
+    let mut seen = Vec::new();
+    floats::get_runs(&mut bytes, rows.len(), &mut seen)?;
+    rows.iter_mut().zip(seen).for_each(|(row, seen_ms)| row.seen_ms = seen_ms);
+    Ok(())
+}
 
 fn type_code(metric_type: MetricType) -> u8 {
-    TYPES.iter().position(|t| *t == metric_type).unwrap_or_default() as u8
+    MetricType::ALL.iter().position(|t| *t == metric_type).unwrap_or_default() as u8
 }
 
 fn type_of(code: u8) -> Result<MetricType, RecordError> {
-    TYPES.get(usize::from(code)).copied().ok_or(RecordError::Newer("metric type"))
+    MetricType::ALL.get(usize::from(code)).copied().ok_or(RecordError::Newer("metric type"))
 }

@@ -71,7 +71,7 @@ async fn metadata_survives_kills_and_the_release_of_the_log() {
     node.ingester.flush().await.unwrap();
     assert!(!world.files.files().iter().any(|(path, _)| path.ends_with("00000000000000000001.wal")));
     node = world.kill(node).await;
-    assert_eq!(node.ingester.metadata(&tenant()), [family("second")]);
+    assert_eq!(node.ingester.metadata(&tenant()), [family("second"), family("first")]);
 }
 
 #[tokio::test]
