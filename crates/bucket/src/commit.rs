@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use block::BlockSummary;
+use block::FileSummary;
 use runtime::fault;
 
 use crate::action::{self, Line, Remove, TxnAction};
-use crate::file::metrics_add;
+use crate::file::add_of;
 use crate::snapshot::Snapshot;
 use crate::table::{LogTable, commit_info};
 use crate::vacuum::upload_ms;
@@ -41,7 +41,7 @@ pub enum Operation {
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// Files that were uploaded, with their size and summary.
-    pub adds: Vec<(NewFile, usize, BlockSummary)>,
+    pub adds: Vec<(NewFile, usize, FileSummary)>,
     /// Paths of files that go. All must still be in the table.
     pub removes: Vec<String>,
     /// What makes a repetition recognisable.
@@ -202,7 +202,7 @@ impl LogTable {
             })
         }));
         lines.extend(commit.adds.iter().map(|(file, size, summary)| {
-            Line::of_add(metrics_add(file, *size, now_ms, data_change, summary))
+            Line::of_add(add_of(file, *size, now_ms, data_change, summary))
         }));
         lines
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use block::{BlockSummary, Day, schema};
+use block::{BlockSummary, Day, FileSummary, RowsSummary, schema};
+use model::TimeRange;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -39,13 +40,13 @@ pub struct FileEntry {
 pub struct FileStats {
     /// Rows.
     pub n_rows: Option<u64>,
-    /// First timestamp.
+    /// First timestamp: of a sample, of an exemplar, when a description was seen.
     pub min_time: Option<i64>,
     /// Last timestamp.
     pub max_time: Option<i64>,
-    /// First metric name.
+    /// First name of a metric, or of a metric family.
     pub min_metric: Option<String>,
-    /// Last metric name.
+    /// Last name.
     pub max_metric: Option<String>,
 }
 
@@ -69,6 +70,18 @@ impl FileEntry {
 }
 
 impl FileStats {
+    /// Whether the file may hold samples of the range, and one of the metrics if those are known.
+    pub fn may_hold(&self, range: TimeRange, metrics: Option<&[String]>) -> bool {
+        let in_time = self.min_time.is_none_or(|min| min <= range.end)
+            && self.max_time.is_none_or(|max| max >= range.start);
+        let (lower, upper) = (self.min_metric.as_deref(), self.max_metric.as_deref());
+        let in_bounds = |name: &String| {
+            lower.is_none_or(|lower| lower <= name.as_str())
+                && upper.is_none_or(|upper| name.as_str() <= upper)
+        };
+        in_time && metrics.is_none_or(|names| names.iter().any(in_bounds))
+    }
+
     /// Statistics are a help: what does not parse is not said.
     fn parse(text: &str) -> FileStats {
         #[derive(Deserialize, Default)]
@@ -81,47 +94,83 @@ impl FileStats {
         #[derive(Deserialize, Default)]
         #[serde(default)]
         struct Bounds {
+            #[serde(alias = "ts", alias = "seen_at")]
             min_time: Option<i64>,
             max_time: Option<i64>,
+            #[serde(alias = "family")]
             metric: Option<String>,
         }
         let raw: Raw = serde_json::from_str(text).unwrap_or_default();
         FileStats {
             n_rows: raw.num_records,
             min_time: raw.min_values.min_time,
-            max_time: raw.max_values.max_time,
+            // A table of single moments has one column of time.
+            max_time: raw.max_values.max_time.or(raw.max_values.min_time),
             min_metric: raw.min_values.metric,
             max_metric: raw.max_values.metric,
         }
     }
 }
 
-/// The add of a file of the table `metrics`.
-pub(crate) fn metrics_add(
+/// The add of a file.
+pub(crate) fn add_of(
     file: &NewFile,
     size: usize,
     modification_time: i64,
     data_change: bool,
-    summary: &BlockSummary,
+    summary: &FileSummary,
 ) -> Add {
-    let shards: Vec<String> = summary.shards.iter().map(u32::to_string).collect();
-    let tags = [
-        ("firn.format", schema::FORMAT.to_string()),
-        ("firn.block", summary.block.to_string()),
-        ("firn.series", summary.n_series_rows.to_string()),
-        ("firn.samples", summary.n_samples.to_string()),
-        ("firn.shards", shards.join(",")),
-    ];
+    let (stats, tags) = match summary {
+        FileSummary::Metrics(summary) => (stats_json(summary), metrics_tags(summary)),
+        FileSummary::Exemplars(summary) => {
+            let rows = ("firn.exemplars", summary.n_rows.to_string());
+            let shards = ("firn.shards", joined(&summary.shards));
+            (rows_stats_json(summary, &block::exemplars::STATS_COLUMNS), vec![rows, shards])
+        }
+        FileSummary::Metadata(summary) => {
+            let rows = ("firn.families", summary.n_rows.to_string());
+            (rows_stats_json(summary, &block::metadata::STATS_COLUMNS), vec![rows])
+        }
+    };
+    let common = [("firn.format", schema::FORMAT.to_string()), ("firn.block", file.block.to_string())];
+    let tags = common.into_iter().chain(tags).map(|(name, value)| (name.to_string(), Some(value)));
     Add {
         path: file.path.clone(),
         partition_values: BTreeMap::from([("day".to_string(), Some(file.day.to_string()))]),
         size: i64::try_from(size).unwrap_or(i64::MAX),
         modification_time,
         data_change,
-        stats: Some(stats_json(summary).to_string()),
-        tags: Some(tags.map(|(name, value)| (name.to_string(), Some(value))).into()),
+        stats: Some(stats.to_string()),
+        tags: Some(tags.collect()),
         deletion_vector: None,
     }
+}
+
+fn metrics_tags(summary: &BlockSummary) -> Vec<(&'static str, String)> {
+    vec![
+        ("firn.series", summary.n_series_rows.to_string()),
+        ("firn.samples", summary.n_samples.to_string()),
+        ("firn.shards", joined(&summary.shards)),
+    ]
+}
+
+fn joined(shards: &[u32]) -> String {
+    shards.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Statistics over a column of names and one of times.
+fn rows_stats_json(summary: &RowsSummary, [name, time]: &[&str; 2]) -> Value {
+    let (mut min, mut max) = (json!({}), json!({}));
+    min[*time] = json!(summary.times.0);
+    max[*time] = json!(summary.times.1);
+    if let Some((first, last)) = &summary.names {
+        min[*name] = json!(first);
+        max[*name] = json!(last);
+    }
+    let mut nulls = json!({});
+    nulls[*name] = json!(summary.n_name_nulls);
+    nulls[*time] = json!(0);
+    json!({ "numRecords": summary.n_rows, "minValues": min, "maxValues": max, "nullCount": nulls })
 }
 
 fn stats_json(summary: &BlockSummary) -> Value {
@@ -181,5 +230,22 @@ mod tests {
         assert_eq!(FileStats::parse(r#"{"minValues":{"min_time":"x"}}"#), FileStats::default());
         let stats = FileStats::parse(r#"{"numRecords":3,"minValues":{"min_time":5,"other":[1]}}"#);
         assert_eq!((stats.n_rows, stats.min_time, stats.max_time), (Some(3), Some(5), None));
+    }
+
+    #[test]
+    fn the_statistics_of_single_moments_prune_as_those_of_rows_with_a_beginning_and_an_end() {
+        let summary = RowsSummary {
+            block: 1,
+            n_rows: 3,
+            times: (5, 9),
+            names: Some(("a".to_string(), "b".to_string())),
+            n_name_nulls: 1,
+            shards: vec![0, 3],
+        };
+        for columns in [block::exemplars::STATS_COLUMNS, block::metadata::STATS_COLUMNS] {
+            let stats = FileStats::parse(&rows_stats_json(&summary, &columns).to_string());
+            assert_eq!((stats.min_time, stats.max_time, stats.n_rows), (Some(5), Some(9), Some(3)));
+            assert_eq!((stats.min_metric.as_deref(), stats.max_metric.as_deref()), (Some("a"), Some("b")));
+        }
     }
 }

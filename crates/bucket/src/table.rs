@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use block::{Day, schema};
@@ -22,13 +22,40 @@ use crate::{BucketError, NewFile, checkpoint};
 pub enum Table {
     /// Samples.
     Metrics,
+    /// Exemplars.
+    Exemplars,
+    /// Descriptions of metric families.
+    Metadata,
 }
 
 impl Table {
+    /// All tables that a tenant may have.
+    pub const ALL: [Table; 3] = [Table::Metrics, Table::Exemplars, Table::Metadata];
+
     /// The table's name and folder.
     pub fn name(self) -> &'static str {
         match self {
             Table::Metrics => "metrics",
+            Table::Exemplars => "exemplars",
+            Table::Metadata => "metadata",
+        }
+    }
+
+    /// The columns in Delta's words, the partition column first: name and type in Delta's JSON.
+    fn columns(self) -> Vec<(String, String)> {
+        match self {
+            Table::Metrics => schema::delta_columns(),
+            Table::Exemplars => block::exemplars::delta_columns(),
+            Table::Metadata => block::metadata::delta_columns(),
+        }
+    }
+
+    /// The columns for which the log keeps minimum, maximum and null count.
+    fn stats_columns(self) -> &'static [&'static str] {
+        match self {
+            Table::Metrics => &schema::STATS_COLUMNS,
+            Table::Exemplars => &block::exemplars::STATS_COLUMNS,
+            Table::Metadata => &block::metadata::STATS_COLUMNS,
         }
     }
 }
@@ -45,6 +72,8 @@ pub struct LogTable {
     state: RwLock<State>,
     /// The newest version seen plus one, 0 for none: read without a lock.
     seen: AtomicU64,
+    /// Whether the log was read to its end since this process began.
+    is_confirmed: AtomicBool,
     /// When somebody last asked the bucket for this table.
     used_ms: AtomicI64,
 }
@@ -67,6 +96,7 @@ impl LogTable {
             turn: tokio::sync::Mutex::new(()),
             state: RwLock::default(),
             seen: AtomicU64::new(0),
+            is_confirmed: AtomicBool::new(false),
             used_ms: AtomicI64::new(0),
         }
     }
@@ -74,6 +104,15 @@ impl LogTable {
     /// The newest version that this process has seen, without I/O; `None` when it has seen none.
     pub fn version_seen(&self) -> Option<u64> {
         self.seen.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// The newest version that this process has seen, once it has looked: before the first answer the log is read to its
+    /// end, so what was committed before this process began is in the version. From then on there is no I/O.
+    pub async fn version_confirmed(&self) -> Result<Option<u64>, BucketError> {
+        if !self.is_confirmed.load(Ordering::Acquire) {
+            self.snapshot().await?;
+        }
+        Ok(self.version_seen())
     }
 
     /// The table as it is now: one request when nothing has changed. `None` when there is no such table.
@@ -112,6 +151,11 @@ impl LogTable {
     /// Where a file of the table lies in the store.
     pub fn object(&self, path: &str) -> Path {
         path.split('/').fold(self.root.clone(), |parent, part| parent.join(part))
+    }
+
+    /// A whole file of the table; `None` when vacuum took it.
+    pub async fn read_file(&self, path: &str) -> Result<Option<bytes::Bytes>, BucketError> {
+        self.shared.get(&self.object(path)).await
     }
 
     /// The table's folder.
@@ -154,6 +198,7 @@ impl LogTable {
 
     pub(crate) fn publish(&self, snapshot: Option<Arc<Snapshot>>) {
         self.seen.fetch_max(next_version(&snapshot), Ordering::AcqRel);
+        self.is_confirmed.store(true, Ordering::Release);
         let mut state = self.state.write();
         state.snapshot = snapshot;
         state.confirmed_ms = Some(self.shared.clock.now_ms());
@@ -224,7 +269,7 @@ impl LogTable {
 
     /// After log clean-up a put of an old "next" version would succeed into the hole, so what was not confirmed for
     /// half the retention is not trusted.
-    fn is_stale(&self, confirmed_ms: i64) -> bool {
+    pub(crate) fn is_stale(&self, confirmed_ms: i64) -> bool {
         let half_ms = self.shared.config.log_retention.millis() / 2;
         self.shared.clock.now_ms() - confirmed_ms > half_ms
     }
@@ -309,14 +354,15 @@ impl LogTable {
 
     fn first_lines(&self) -> Result<Vec<Line>, BucketError> {
         let now_ms = self.shared.clock.now_ms();
-        let fields: Vec<String> = schema::delta_columns()
+        let columns = self.table.columns();
+        let fields: Vec<String> = columns
             .iter()
             .map(|(name, kind)| {
                 format!(r#"{{"name":"{name}","type":{kind},"nullable":true,"metadata":{{}}}}"#)
             })
             .collect();
         let configuration = [
-            ("delta.dataSkippingStatsColumns", schema::STATS_COLUMNS.join(",")),
+            ("delta.dataSkippingStatsColumns", self.table.stats_columns().join(",")),
             ("delta.checkpointInterval", self.shared.config.checkpoint_interval.to_string()),
             ("delta.logRetentionDuration", interval(self.shared.config.log_retention.0)),
             ("delta.deletedFileRetentionDuration", "interval 1 days".to_string()),

@@ -297,7 +297,7 @@ impl Inner {
             version: piece.cut.sequence.cast_signed(),
         });
         let commit = Commit {
-            adds: vec![(file, size, written.summary)],
+            adds: vec![(file, size, written.summary.into())],
             removes: Vec::new(),
             txns: txns.collect(),
             operation: Operation::Write,

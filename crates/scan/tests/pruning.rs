@@ -141,7 +141,7 @@ async fn a_file_that_is_gone_is_planned_around_once() {
     let written = block::write_metrics(meta, series, &world.options).unwrap().unwrap();
     table.upload(&file, written.bytes.clone()).await.unwrap();
     let commit = bucket::Commit {
-        adds: vec![(file, written.bytes.len(), written.summary)],
+        adds: vec![(file, written.bytes.len(), written.summary.into())],
         removes: old.clone(),
         txns: Vec::new(),
         operation: bucket::Operation::Optimize,

@@ -59,7 +59,7 @@ impl World {
             let sequence = self.sequence.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let txns = vec![Txn { app_id: "0/1/test".to_string(), version: sequence }];
             paths.push(file.path.clone());
-            let adds = vec![(file, written.bytes.len(), written.summary)];
+            let adds = vec![(file, written.bytes.len(), written.summary.into())];
             let commit = Commit { adds, removes: Vec::new(), txns, operation: Operation::Write };
             self.table.commit(&commit).await.unwrap();
         }
