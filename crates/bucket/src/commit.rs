@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use block::FileSummary;
 use runtime::fault;
 
 use crate::action::{self, Line, Remove, TxnAction};
+use crate::deletes::{self, TableDeletion};
 use crate::file::add_of;
 use crate::snapshot::Snapshot;
 use crate::table::{LogTable, commit_info};
@@ -48,6 +50,13 @@ pub struct Commit {
     pub txns: Vec<Txn>,
     /// What it is for.
     pub operation: Operation,
+    /// Tags that all adds have beside their own.
+    pub tags: Vec<(String, String)>,
+    /// The deletions, by id, that the adds are without already. A file that another deletion concerns is not replaced
+    /// by them: what it deletes would come back.
+    pub applied: BTreeSet<String>,
+    /// Samples that are to be gone from all files that the table has when this is committed.
+    pub deletion: Option<TableDeletion>,
 }
 
 /// A change that is in the table.
@@ -58,6 +67,14 @@ pub struct Committed {
     /// The transactions were there before, by other files: those of this commit are not in the table and can be
     /// deleted.
     pub already: bool,
+}
+
+/// The lines of a commit for one version.
+#[derive(Default)]
+struct Prepared {
+    version: Option<u64>,
+    lines: Vec<Line>,
+    bytes: Vec<u8>,
 }
 
 enum Decision {
@@ -79,8 +96,7 @@ impl LogTable {
     pub async fn commit(&self, commit: &Commit) -> Result<Committed, BucketError> {
         let _turn = self.turn.lock().await;
         let mut snapshot = self.tip_or_created().await?;
-        let lines = self.lines(commit);
-        let bytes = action::render(&lines).map_err(|e| BucketError::corrupt(self.root(), e))?;
+        let mut prepared = Prepared::default();
         let mut failures = 0;
         for attempt in 0..self.shared.config.commit_attempts {
             self.check_age(commit)?;
@@ -93,8 +109,12 @@ impl LogTable {
                 snapshot = self.tip_or_created().await?;
                 continue;
             }
-            match self.attempt(snapshot.version() + 1, &bytes).await {
-                Attempt::Won => return self.finish(snapshot, lines).await,
+            // The same bytes again for the same version: a put that came through after all is recognised by them.
+            if prepared.version != Some(snapshot.version() + 1) {
+                prepared = self.prepare(commit, &snapshot)?;
+            }
+            match self.attempt(snapshot.version() + 1, &prepared.bytes).await {
+                Attempt::Won => return self.finish(snapshot, prepared.lines).await,
                 Attempt::Lost => failures = 0,
                 Attempt::Unknown(e) if failures + 1 >= STORE_FAILURES => return Err(e),
                 Attempt::Unknown(_) => failures += 1,
@@ -175,7 +195,13 @@ impl LogTable {
         Ok(Committed { version, already: false })
     }
 
-    fn lines(&self, commit: &Commit) -> Vec<Line> {
+    fn prepare(&self, commit: &Commit, snapshot: &Snapshot) -> Result<Prepared, BucketError> {
+        let lines = self.lines(commit, snapshot);
+        let bytes = action::render(&lines).map_err(|e| BucketError::corrupt(self.root(), e))?;
+        Ok(Prepared { version: Some(snapshot.version() + 1), lines, bytes })
+    }
+
+    fn lines(&self, commit: &Commit, snapshot: &Snapshot) -> Vec<Line> {
         let now_ms = self.shared.clock.now_ms();
         let (name, data_change) = match commit.operation {
             Operation::Write => ("WRITE", true),
@@ -202,8 +228,12 @@ impl LogTable {
             })
         }));
         lines.extend(commit.adds.iter().map(|(file, size, summary)| {
-            Line::of_add(add_of(file, *size, now_ms, data_change, summary))
+            let mut add = add_of(file, *size, now_ms, data_change, summary);
+            let tags = commit.tags.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+            add.tags.get_or_insert_default().extend(tags);
+            Line::of_add(add)
         }));
+        lines.extend(deletes::lines(commit, snapshot));
         lines
     }
 }
@@ -218,10 +248,19 @@ fn decide(snapshot: &Snapshot, commit: &Commit) -> Result<Decision, BucketError>
     if !present.is_empty() {
         return Err(BucketError::PartlyCommitted { present });
     }
-    match commit.removes.iter().find(|path| snapshot.file(path).is_none()) {
-        Some(gone) => Err(BucketError::InputGone(gone.clone())),
-        None => Ok(Decision::Write),
+    if let Some(deletion) = &commit.deletion
+        && (snapshot.deletion(&deletion.id).is_some() || !deletes::concerns_any(deletion, snapshot))
+    {
+        return Ok(Decision::AlreadyThere);
     }
+    for path in &commit.removes {
+        let Some(file) = snapshot.file(path) else { return Err(BucketError::InputGone(path.clone())) };
+        let is_applied = file.deletion_ids().all(|id| commit.applied.contains(id));
+        if !commit.adds.is_empty() && !is_applied {
+            return Err(BucketError::InputGone(format!("{path} without its later deletions")));
+        }
+    }
+    Ok(Decision::Write)
 }
 
 /// The first attempts follow at once, later ones after a random wait that grows to a quarter of a second.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::BucketError;
 use crate::action::{Line, MetaData, Protocol, Remove};
+use crate::deletes::{self, TableDeletion};
 use crate::file::{FileEntry, decode_path};
 
 /// How long a tombstone is kept: as `delta.deletedFileRetentionDuration` says.
@@ -19,6 +20,7 @@ pub struct Snapshot {
     version: u64,
     pub(crate) protocol: Protocol,
     pub(crate) meta_data: MetaData,
+    pub(crate) deletions: BTreeMap<String, TableDeletion>,
     files: BTreeMap<String, Arc<FileEntry>>,
     pub(crate) txns: HashMap<String, (i64, Option<i64>)>,
     pub(crate) tombstones: BTreeMap<String, Remove>,
@@ -79,6 +81,7 @@ impl Snapshot {
         let mut snapshot = Snapshot {
             version,
             protocol,
+            deletions: deletes::read(path, &meta_data)?,
             meta_data,
             files: BTreeMap::new(),
             txns: HashMap::new(),
@@ -104,6 +107,7 @@ impl Snapshot {
         }
         if let Some(meta_data) = line.meta_data {
             check_meta_data(path, &meta_data)?;
+            self.deletions = deletes::read(path, &meta_data)?;
             self.meta_data = meta_data;
         }
         if let Some(txn) = line.txn {

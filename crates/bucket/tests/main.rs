@@ -52,7 +52,7 @@ fn cut(table: &LogTable, shard: u32, sequence: i64) -> Commit {
     let file = table.new_file(Day::of(NOW));
     let summary = summary(file.block);
     let txns = vec![Txn { app_id: format!("{shard}/4/test"), version: sequence }];
-    Commit { adds: vec![(file, 100, summary.into())], removes: Vec::new(), txns, operation: Operation::Write }
+    Commit { adds: vec![(file, 100, summary.into())], txns, ..Commit::default() }
 }
 
 fn paths(snapshot: &Snapshot) -> Vec<String> {
@@ -207,7 +207,12 @@ async fn a_swap_whose_input_is_gone_is_refused() {
         let file = table.new_file(Day::of(NOW));
         let summary = summary(file.block);
         let removes = vec![first_path(&input).to_string()];
-        Commit { adds: vec![(file, 1, summary.into())], removes, txns: Vec::new(), operation: Operation::Optimize }
+        Commit {
+            adds: vec![(file, 1, summary.into())],
+            removes,
+            operation: Operation::Optimize,
+            ..Commit::default()
+        }
     };
     let winner = swap(&one);
     one.commit(&winner).await.unwrap();

@@ -301,6 +301,7 @@ impl Inner {
             removes: Vec::new(),
             txns: txns.collect(),
             operation: Operation::Write,
+            ..Commit::default()
         };
         fault::point("commit.before");
         let committed = table.commit(&commit).await.map_err(store_error(tenant))?;

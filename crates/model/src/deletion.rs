@@ -1,7 +1,7 @@
 use crate::{Matcher, TimeRange, passes};
 
 /// Samples that are to be gone: those of the series that pass one of the selectors, in a range of time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Deletion {
     /// A series is meant when all matchers of one of the selectors pass.
     pub selectors: Vec<Vec<Matcher>>,

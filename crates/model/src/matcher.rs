@@ -2,7 +2,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::run_labels;
+use crate::{METRIC_NAME, run_labels};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,6 +151,13 @@ pub fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
     })
 }
 
+/// The only metric names that can pass, if the matchers say so.
+pub fn metric_names(matchers: &[Matcher]) -> Option<&[String]> {
+    let of_name = matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
+    // A series without a name has no metric to prune by.
+    of_name.filter_map(Matcher::candidates).find(|names| names.iter().all(|name| !name.is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +199,13 @@ mod tests {
         assert!(!check("x", MatcherOp::Regex, ".+"));
         let many = vec![Matcher::new("job", MatcherOp::Regex, "a|b").unwrap(); 70];
         assert!(passes(&many, labels.run()));
+    }
+
+    #[test]
+    fn names_prune_only_when_they_must_be_there() {
+        let of = |op, value| vec![Matcher::new("__name__", op, value).unwrap()];
+        assert_eq!(metric_names(&of(MatcherOp::Regex, "a|b")).map(<[String]>::len), Some(2));
+        assert_eq!(metric_names(&of(MatcherOp::Regex, "a|")), None);
+        assert_eq!(metric_names(&of(MatcherOp::NotEqual, "a")), None);
     }
 }

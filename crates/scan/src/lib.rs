@@ -12,7 +12,6 @@ mod cache;
 mod error;
 mod fetch;
 mod file;
-mod matching;
 mod plan;
 mod scan;
 

@@ -15,13 +15,7 @@ pub(crate) fn files(
     range: TimeRange,
     metrics: Option<&[String]>,
 ) -> Vec<Arc<FileEntry>> {
-    let may_matter = |file: &&Arc<FileEntry>| {
-        let stats = &file.stats;
-        let in_time = stats.min_time.is_none_or(|min| min <= range.end)
-            && stats.max_time.is_none_or(|max| max >= range.start);
-        let bounds = (stats.min_metric.as_deref(), stats.max_metric.as_deref());
-        in_time && metrics.is_none_or(|names| names.iter().any(|name| may_hold(bounds, name)))
-    };
+    let may_matter = |file: &&Arc<FileEntry>| file.stats.may_hold(range, metrics);
     snapshot.files().filter(may_matter).cloned().collect()
 }
 

@@ -22,7 +22,7 @@ use crate::cache::Cache;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::{PIECE_ROWS, TableFile};
-use crate::{matching, plan};
+use crate::plan;
 
 /// What a scan needs.
 #[derive(Debug, Clone)]
@@ -234,7 +234,7 @@ impl<'a> Query<'a> {
         matchers: &[Matcher],
         min_version: Option<u64>,
     ) -> Result<Vec<SeriesData>, ScanError> {
-        let files = self.open_files(min_version, matching::metric_names(matchers)).await?;
+        let files = self.open_files(min_version, model::metric_names(matchers)).await?;
         let mut found = Found::default();
         let mut groups = Vec::new();
         let matches = self.match_files(&files, matchers);
@@ -265,7 +265,7 @@ impl<'a> Query<'a> {
         let selectors = if request.selectors.is_empty() { &everything[..] } else { &request.selectors };
         let mut found = Found::default();
         for matchers in selectors {
-            let files = self.open_files(request.min_table_version, matching::metric_names(matchers)).await?;
+            let files = self.open_files(request.min_table_version, model::metric_names(matchers)).await?;
             let matches = self.match_files(&files, matchers);
             let mut matches = std::pin::pin!(matches);
             while let Some(matched) = matches.next().await {
@@ -329,7 +329,7 @@ impl<'a> Query<'a> {
     ) -> Result<FileMatch, ScanError> {
         let meta = &file.meta;
         let columns = (meta.leaf("min_time"), meta.leaf("max_time"), meta.leaf("metric"));
-        let metrics = matching::metric_names(matchers);
+        let metrics = model::metric_names(matchers);
         let mut matched = FileMatch::default();
         for group in meta.series.iter().copied() {
             if !plan::row_group(meta.parquet().row_group(group), columns, self.range, metrics) {

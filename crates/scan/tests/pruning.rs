@@ -143,8 +143,8 @@ async fn a_file_that_is_gone_is_planned_around_once() {
     let commit = bucket::Commit {
         adds: vec![(file, written.bytes.len(), written.summary.into())],
         removes: old.clone(),
-        txns: Vec::new(),
         operation: bucket::Operation::Optimize,
+        ..bucket::Commit::default()
     };
     table.commit(&commit).await.unwrap();
     world.store.inner.delete(&table.object(&old[0])).await.unwrap();

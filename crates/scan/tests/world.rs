@@ -3,7 +3,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use block::{BlockMeta, BlockSeries, Day, WriteOptions, block_order, write_metrics};
-use bucket::{Bucket, Commit, Deps, LogTable, Operation, Table, Txn};
+use bucket::{Bucket, Commit, Deps, LogTable, Table, Txn};
 use model::{FloatColumn, Labels, Matcher, MatcherOp, SeriesData, TenantId, TimeRange};
 use runtime::{Clock, MemoryPart};
 use scan::Scan;
@@ -60,7 +60,7 @@ impl World {
             let txns = vec![Txn { app_id: "0/1/test".to_string(), version: sequence }];
             paths.push(file.path.clone());
             let adds = vec![(file, written.bytes.len(), written.summary.into())];
-            let commit = Commit { adds, removes: Vec::new(), txns, operation: Operation::Write };
+            let commit = Commit { adds, txns, ..Commit::default() };
             self.table.commit(&commit).await.unwrap();
         }
         paths
