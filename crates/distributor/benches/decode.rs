@@ -1,12 +1,15 @@
-//! Decode of remote write 1.0 bodies: unpacking, look-up, columns; per request of 2,000 samples.
+//! Decode of remote write bodies: unpacking, look-up, columns; per request of 2,000 samples.
 
-use distributor::{Decoder, Workspace};
+use std::collections::HashMap;
+
+use distributor::{DecodeError, Decoded, Decoder, Workspace};
 use divan::counter::ItemsCount;
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{Shards, TenantId};
 use prost::Message;
-use runtime::{Clock, MemoryPart};
+use runtime::{Clock, MemoryPart, Reservation};
 use wire::generated::prometheus as pb;
+use wire::generated::prometheus2 as pb2;
 
 const SERIES: usize = 50_000;
 const PER_BODY: usize = 2_000;
@@ -52,6 +55,43 @@ fn pack(series: &[pb::TimeSeries]) -> Vec<Vec<u8>> {
     series.chunks(PER_BODY).map(pack).collect()
 }
 
+/// The same bodies in remote write 2.0, with their texts numbered as they are met.
+fn pack2(series: &[pb::TimeSeries]) -> Vec<Vec<u8>> {
+    let pack = |chunk: &[pb::TimeSeries]| {
+        let mut symbols = vec![String::new()];
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut symbol = |text: &String| {
+            *known.entry(text.clone()).or_insert_with(|| {
+                symbols.push(text.clone());
+                symbols.len() as u32 - 1
+            })
+        };
+        let timeseries = chunk
+            .iter()
+            .map(|one| pb2::TimeSeries {
+                labels_refs: one.labels.iter().flat_map(|l| [symbol(&l.name), symbol(&l.value)]).collect(),
+                samples: (one.samples.iter())
+                    .map(|s| pb2::Sample { value: s.value, timestamp: s.timestamp, start_timestamp: 0 })
+                    .collect(),
+                metadata: Some(pb2::Metadata::default()),
+                ..Default::default()
+            })
+            .collect();
+        let request = pb2::Request { symbols, timeseries };
+        snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("a body fits")
+    };
+    series.chunks(PER_BODY).map(pack).collect()
+}
+
+/// As [`pack`], in vmagent's dialect.
+fn pack_zstd(series: &[pb::TimeSeries]) -> Vec<Vec<u8>> {
+    let pack = |chunk: &[pb::TimeSeries]| {
+        let request = pb::WriteRequest { timeseries: chunk.to_vec(), metadata: vec![] };
+        zstd::bulk::compress(&request.encode_to_vec(), 1).expect("a body fits")
+    };
+    series.chunks(PER_BODY).map(pack).collect()
+}
+
 /// Every body in another order, the same multiset of series in each.
 fn shuffle(series: &mut [pb::TimeSeries], mut seed: u64) {
     for body in series.chunks_mut(PER_BODY) {
@@ -63,13 +103,25 @@ fn shuffle(series: &mut [pb::TimeSeries], mut seed: u64) {
 }
 
 fn run(decoder: &Decoder, work: &mut Workspace, bodies: &[Vec<u8>]) -> usize {
+    run_with(work, bodies, |tenant, work, reservation| decoder.remote_write(tenant, work, reservation))
+}
+
+fn run2(decoder: &Decoder, work: &mut Workspace, bodies: &[Vec<u8>]) -> usize {
+    run_with(work, bodies, |tenant, work, reservation| decoder.remote_write2(tenant, work, reservation))
+}
+
+fn run_with(
+    work: &mut Workspace,
+    bodies: &[Vec<u8>],
+    decode: impl Fn(&TenantId, &mut Workspace, &mut Reservation) -> Result<Decoded, DecodeError>,
+) -> usize {
     let tenant = TenantId::anonymous();
     let memory = MemoryPart::unlimited("bench");
     let mut n = 0;
     for body in bodies {
         let mut reservation = memory.reserve(0).expect("there is no limit");
         work.unpack(body, 32 << 20, &mut reservation).expect("the body is good");
-        let decoded = decoder.remote_write(&tenant, work, &mut reservation).expect("the message is good");
+        let decoded = decode(&tenant, work, &mut reservation).expect("the message is good");
         n += decoded.counts.floats as usize;
         work.reset();
     }
@@ -82,6 +134,33 @@ fn run(decoder: &Decoder, work: &mut Workspace, bodies: &[Vec<u8>]) -> usize {
 fn ordered(bencher: divan::Bencher) {
     let (decoder, mut work) = (decoder(), Workspace::default());
     let rounds: Vec<_> = (0..4).map(|round| pack(&fleet(round, false))).collect();
+    run(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run(&decoder, &mut work, &rounds[round % 4])
+    });
+}
+
+/// Remote write 2.0 in the order of the scrape before. Two thousand series a body do not divide the fleet's targets, so
+/// the numbers of the texts differ from body to body, but not from round to round.
+#[divan::bench]
+fn ordered_version_2(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..4).map(|round| pack2(&fleet(round, false))).collect();
+    run2(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run2(&decoder, &mut work, &rounds[round % 4])
+    });
+}
+
+/// vmagent's dialect in the order of the scrape before.
+#[divan::bench]
+fn ordered_zstd(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..4).map(|round| pack_zstd(&fleet(round, true))).collect();
     run(&decoder, &mut work, &rounds[0]);
     let mut round = 0;
     bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
@@ -122,6 +201,25 @@ fn shuffled(bencher: divan::Bencher) {
     });
 }
 
+/// The same of remote write 2.0.
+#[divan::bench]
+fn shuffled_version_2(bencher: divan::Bencher) {
+    let (decoder, mut work) = (decoder(), Workspace::default());
+    let rounds: Vec<_> = (0..8)
+        .map(|round| {
+            let mut series = fleet(round, false);
+            shuffle(&mut series, round + 1);
+            pack2(&series)
+        })
+        .collect();
+    run2(&decoder, &mut work, &rounds[0]);
+    let mut round = 0;
+    bencher.counter(ItemsCount::new(SERIES)).bench_local(|| {
+        round += 1;
+        run2(&decoder, &mut work, &rounds[round % 8])
+    });
+}
+
 /// Nothing was seen before.
 #[divan::bench]
 fn new_series(bencher: divan::Bencher) {
@@ -131,4 +229,15 @@ fn new_series(bencher: divan::Bencher) {
         .counter(ItemsCount::new(SERIES))
         .with_inputs(decoder)
         .bench_local_values(|decoder| run(&decoder, &mut work, &bodies));
+}
+
+/// The same of remote write 2.0.
+#[divan::bench]
+fn new_series_version_2(bencher: divan::Bencher) {
+    let bodies = pack2(&fleet(0, false));
+    let mut work = Workspace::default();
+    bencher
+        .counter(ItemsCount::new(SERIES))
+        .with_inputs(decoder)
+        .bench_local_values(|decoder| run2(&decoder, &mut work, &bodies));
 }

@@ -1,10 +1,10 @@
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{Classify, ErrorKind};
 use server::TenantError;
-use wire::{PushError, Pushed};
+use wire::{PushError, Pushed, RefusalReason};
 
-use crate::body::{BodyError, Sender, Unsupported};
+use crate::body::{BodyError, Content, Sender, Unsupported, Version};
 use crate::intake::DecodeError;
 use crate::text::LineError;
 
@@ -38,17 +38,72 @@ pub(crate) enum Problem {
     Lines { first: LineError, n_lines: usize, n_refused: usize, n_stored: usize },
 }
 
+/// What became of a request that could be read.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What is on the log now, or was left out on purpose.
+    pub(crate) written: Written,
+    /// What is to be told in spite of that.
+    pub(crate) problem: Option<Problem>,
+}
+
+impl Outcome {
+    /// After a remote write request.
+    pub(crate) fn of_samples(pushed: &Pushed, version: Version) -> Outcome {
+        // An exemplar never fails a 1.0 request; a 2.0 request succeeds only when all of it was written.
+        let counts = |reason| version == Version::Two || reason != RefusalReason::InvalidExemplar;
+        Outcome { written: Written::of(pushed), problem: Problem::partly(pushed, counts) }
+    }
+
+    /// After an import of text.
+    pub(crate) fn of_lines(pushed: &Pushed, bad_lines: Option<(LineError, usize)>) -> Outcome {
+        let partly = Problem::partly(pushed, |reason| reason != RefusalReason::InvalidExemplar);
+        let problem = match bad_lines {
+            None => partly,
+            Some((first, n_lines)) => {
+                let (n_refused, n_stored) = (pushed.n_refused(), pushed.n_samples());
+                Some(Problem::Lines { first, n_lines, n_refused, n_stored })
+            }
+        };
+        Outcome { written: Written::of(pushed), problem }
+    }
+}
+
+impl From<Problem> for Outcome {
+    fn from(problem: Problem) -> Outcome {
+        Outcome { written: Written::default(), problem: Some(problem) }
+    }
+}
+
+impl Written {
+    fn of(pushed: &Pushed) -> Written {
+        Written {
+            samples: pushed.n_floats as u64,
+            histograms: pushed.n_histograms as u64,
+            exemplars: pushed.n_exemplars as u64,
+        }
+    }
+}
+
+/// What a sender of remote write 2.0 is told about its request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) samples: u64,
+    pub(crate) histograms: u64,
+    pub(crate) exemplars: u64,
+}
+
 /// Of the request, what the answer depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asker {
-    pub(crate) sender: Sender,
+    pub(crate) content: Content,
     /// How often the sender tried before (`Retry-Attempt`).
     pub(crate) attempt: u32,
 }
 
 /// What to do with a request, as the sender has to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// It will never be accepted; this is the status for those who stop at any 4xx.
     Final(StatusCode),
     /// To be sent again in another form.
@@ -67,9 +122,24 @@ const RATE_LIMITED_RETRY: u64 = 6;
 const MAX_MESSAGE: usize = 1024;
 
 impl Asker {
-    pub(crate) fn new(headers: &HeaderMap, sender: Sender) -> Asker {
+    pub(crate) fn new(headers: &HeaderMap, content: Content) -> Asker {
         let attempt = headers.get("retry-attempt").and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        Asker { sender, attempt: attempt.unwrap_or(0) }
+        Asker { content, attempt: attempt.unwrap_or(0) }
+    }
+
+    /// Says how much was written to those who want to know: a sender of remote write 2.0 takes a missing header for
+    /// nothing. After an error of ours it will send everything again.
+    pub(crate) fn count(&self, written: Written, mut response: Response) -> Response {
+        if self.content.version == Version::Two && !response.status().is_server_error() {
+            for (name, n) in [
+                ("x-prometheus-remote-write-samples-written", written.samples),
+                ("x-prometheus-remote-write-histograms-written", written.histograms),
+                ("x-prometheus-remote-write-exemplars-written", written.exemplars),
+            ] {
+                response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(n));
+            }
+        }
+        response
     }
 
     /// The answer to a request that was not accepted whole. `random` spreads out those who are to come back.
@@ -91,7 +161,7 @@ impl Asker {
 
     /// The status at which this sender drops the request.
     fn final_status(&self, status: StatusCode) -> StatusCode {
-        match self.sender {
+        match self.content.sender {
             Sender::Standard => status,
             Sender::Vmagent => StatusCode::BAD_REQUEST,
             Sender::VmagentZstd => StatusCode::CONFLICT,
@@ -100,10 +170,11 @@ impl Asker {
 }
 
 impl Problem {
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Problem::Tenant(e) => Verdict::Plain(e.status()),
-            Problem::Unsupported(_) | Problem::Decode(DecodeError::NotVersion1) => Verdict::OtherForm,
+            Problem::Unsupported(_)
+            | Problem::Decode(DecodeError::NotVersion1 | DecodeError::NotVersion2) => Verdict::OtherForm,
             Problem::RateLimited { wait_ms, .. } => {
                 Verdict::Later(StatusCode::TOO_MANY_REQUESTS, wait_ms.div_ceil(1000).max(RATE_LIMITED_RETRY))
             }
@@ -134,13 +205,17 @@ impl Problem {
     pub(crate) fn reason(&self) -> Option<&'static str> {
         Some(match self {
             Problem::Tenant(_) => "tenant",
-            Problem::Unsupported(_) | Problem::Decode(DecodeError::NotVersion1) => "unsupported",
+            Problem::Unsupported(_)
+            | Problem::Decode(DecodeError::NotVersion1 | DecodeError::NotVersion2) => "unsupported",
             Problem::RateLimited { .. } => "rate_limited",
             Problem::Parameters(_) => "parameters",
             Problem::Interrupted(_) => "interrupted",
-            Problem::Body(BodyError::TooLarge { .. } | BodyError::Inflates { .. }) => "too_large",
+            Problem::Body(BodyError::TooLarge { .. } | BodyError::Inflates { .. })
+            | Problem::Decode(DecodeError::Expands { .. }) => "too_large",
             Problem::Body(BodyError::OverBudget(_)) | Problem::Decode(DecodeError::OverBudget(_)) => "memory",
-            Problem::Body(_) | Problem::Decode(DecodeError::Malformed(_)) => "malformed",
+            Problem::Body(_) | Problem::Decode(DecodeError::Malformed(_) | DecodeError::Json(_)) => {
+                "malformed"
+            }
             Problem::Push(PushError::Unavailable { .. }) => "unavailable",
             Problem::Push(PushError::Invalid(_)) => "invalid",
             Problem::Push(PushError::Internal(_)) => "internal",
@@ -148,26 +223,22 @@ impl Problem {
         })
     }
 
-    /// What a push that stored `stored` leaves to be told; nothing when all went well.
-    pub(crate) fn of(stored: &Pushed, bad_lines: Option<(LineError, usize)>) -> Option<Problem> {
-        let n_refused = stored.refused.iter().map(|refusal| refusal.n_samples).sum();
-        let n_stored = stored.n_samples();
-        if let Some((first, n_lines)) = bad_lines {
-            return Some(Problem::Lines { first, n_lines, n_refused, n_stored });
-        }
-        let first = stored.refused.first()?.message.clone();
-        Some(Problem::Partly { first, n_refused, n_stored })
+    /// What is to be told after a push, if it refused something for a reason that `counts`.
+    fn partly(pushed: &Pushed, counts: impl Fn(RefusalReason) -> bool) -> Option<Problem> {
+        let first = pushed.refused.iter().find(|refusal| counts(refusal.reason))?;
+        let (n_refused, n_stored) = (pushed.n_refused(), pushed.n_samples());
+        Some(Problem::Partly { first: first.message.clone(), n_refused, n_stored })
     }
 }
 
 /// Seconds to wait: doubled with each attempt, spread by half to either side, within bounds.
-fn retry_after(first: u64, attempt: u32, random: u64) -> u64 {
+pub(crate) fn retry_after(first: u64, attempt: u32, random: u64) -> u64 {
     let doubled = first.max(1).saturating_mul(1 << attempt.min(10)).min(MAX_RETRY_AFTER);
     let jitter = 0.5 + (random >> 11) as f64 / (1u64 << 53) as f64;
     ((doubled as f64 * jitter).round() as u64).clamp(1, MAX_RETRY_AFTER)
 }
 
-fn one_line(message: &str) -> String {
+pub(crate) fn one_line(message: &str) -> String {
     let mut line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     line.truncate(line.floor_char_boundary(MAX_MESSAGE));
     line
@@ -207,7 +278,8 @@ mod tests {
             (Sender::Vmagent, partly(), 400),
             (Sender::VmagentZstd, partly(), 409),
         ] {
-            let answer = Asker { sender, attempt: 0 }.answer(&problem, 0);
+            let content = Content { sender, version: Version::One };
+            let answer = Asker { content, attempt: 0 }.answer(&problem, 0);
             assert_eq!(answer.status(), status, "{sender:?} {problem:?}");
             assert!(!answer.headers().contains_key(header::RETRY_AFTER));
         }

@@ -1,6 +1,7 @@
 use std::io::Read;
 
 use axum::http::{HeaderMap, header};
+use limits::Limits;
 use runtime::{OverBudget, Reservation};
 use zstd::zstd_safe::get_frame_content_size;
 
@@ -19,15 +20,31 @@ pub(crate) enum Sender {
     VmagentZstd,
 }
 
+/// The message of a remote write request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// `prometheus.WriteRequest`.
+    One,
+    /// `io.prometheus.write.v2.Request`: its sender wants to be told how much was written.
+    Two,
+}
+
+/// What the headers of a remote write request say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) sender: Sender,
+    pub(crate) version: Version,
+}
+
 /// Why a write request is not understood (415).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unsupported {
     #[error(
-        "remote write 2.0 (io.prometheus.write.v2.Request) is not supported, send 1.0: Content-Type application/x-protobuf;proto=prometheus.WriteRequest"
+        "unsupported Content-Type {0:?}, send application/x-protobuf with proto=io.prometheus.write.v2.Request or proto=prometheus.WriteRequest"
     )]
-    Version2,
-    #[error("unsupported Content-Type {0:?}, send application/x-protobuf")]
     Type(String),
+    #[error("unsupported Content-Type {0:?}, send application/x-protobuf or application/json")]
+    OtlpType(String),
     #[error("unsupported Content-Encoding {0:?}, send {1}")]
     Encoding(String, &'static str),
 }
@@ -72,7 +89,7 @@ fn at_least(declared: &Option<u64>) -> String {
 const VM_VERSION: &str = "x-victoriametrics-remote-write-version";
 
 /// What the headers of a remote write request say about its body and its sender.
-pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Sender, Unsupported> {
+pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Content, Unsupported> {
     let content_type = text(headers, header::CONTENT_TYPE);
     let mut parts = content_type.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
@@ -83,18 +100,44 @@ pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Sender, Unsupported> {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("proto").then(|| value.trim().trim_matches('"'))
     });
-    match proto {
-        None | Some("prometheus.WriteRequest") => {}
-        Some("io.prometheus.write.v2.Request") => return Err(Unsupported::Version2),
+    let version = match proto {
+        None | Some("prometheus.WriteRequest") => Version::One,
+        Some("io.prometheus.write.v2.Request") => Version::Two,
         Some(_) => return Err(Unsupported::Type(content_type.to_string())),
+    };
+    let is_vm = headers.contains_key(VM_VERSION) && version == Version::One;
+    let sender = match text(headers, header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "zstd" if is_vm => Sender::VmagentZstd,
+        "" | "snappy" if text(headers, header::USER_AGENT).starts_with("vmagent") => Sender::Vmagent,
+        "" | "snappy" => Sender::Standard,
+        other => return Err(Unsupported::Encoding(other.to_string(), "snappy")),
+    };
+    Ok(Content { sender, version })
+}
+
+impl Default for Content {
+    /// What is taken for granted of a request that was not understood.
+    fn default() -> Content {
+        Content { sender: Sender::Standard, version: Version::One }
     }
-    let is_vm = headers.contains_key(VM_VERSION);
-    match text(headers, header::CONTENT_ENCODING).to_ascii_lowercase().as_str() {
-        "zstd" if is_vm => Ok(Sender::VmagentZstd),
-        "" | "snappy" if text(headers, header::USER_AGENT).starts_with("vmagent") => Ok(Sender::Vmagent),
-        "" | "snappy" => Ok(Sender::Standard),
-        other => Err(Unsupported::Encoding(other.to_string(), "snappy")),
-    }
+}
+
+/// No body is larger than this: positions in a batch have 32 bits, and it may hold a body up to four times
+/// (exemplar labels of two bytes become six).
+const MAX_BODY_BYTES: u64 = 512 << 20;
+
+/// The most bytes of a body, as received and as decompressed.
+pub(crate) fn max_body_bytes(limits: &Limits) -> u64 {
+    if limits.max_body_bytes == 0 { MAX_BODY_BYTES } else { limits.max_body_bytes.min(MAX_BODY_BYTES) }
+}
+
+/// About how many bytes a packed body will have, as far as it says so.
+pub(crate) fn announced(packed: &[u8]) -> u64 {
+    let len = match packed.starts_with(&ZSTD_MAGIC) {
+        true => get_frame_content_size(packed).ok().flatten(),
+        false => snap::raw::decompress_len(packed).ok().map(|len| len as u64),
+    };
+    len.unwrap_or(packed.len() as u64)
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
@@ -153,7 +196,7 @@ pub(crate) fn unpack(
     Ok(())
 }
 
-fn unpack_zstd(
+pub(crate) fn unpack_zstd(
     packed: &[u8],
     limit: u64,
     work: &mut Workspace,
@@ -236,26 +279,32 @@ mod tests {
     #[test]
     fn the_headers_tell_sender_and_message() {
         let rw1 = "application/x-protobuf";
+        let rw2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
         let vm = ("x-victoriametrics-remote-write-version", "1");
+        let one = |sender| Ok(Content { sender, version: Version::One });
         for (pairs, expected) in [
-            (vec![], Ok(Sender::Standard)),
-            (vec![("content-type", rw1), ("content-encoding", "snappy")], Ok(Sender::Standard)),
+            (vec![], one(Sender::Standard)),
+            (vec![("content-type", rw1), ("content-encoding", "snappy")], one(Sender::Standard)),
             (
                 vec![("content-type", "Application/X-Protobuf; proto=prometheus.WriteRequest")],
-                Ok(Sender::Standard),
+                one(Sender::Standard),
             ),
-            (vec![("user-agent", "vmagent"), ("content-encoding", "snappy")], Ok(Sender::Vmagent)),
-            (vec![("content-type", rw1), ("content-encoding", "zstd"), vm], Ok(Sender::VmagentZstd)),
+            (vec![("user-agent", "vmagent"), ("content-encoding", "snappy")], one(Sender::Vmagent)),
+            (vec![("content-type", rw1), ("content-encoding", "zstd"), vm], one(Sender::VmagentZstd)),
+            (
+                vec![("content-type", rw2), ("content-encoding", "snappy")],
+                Ok(Content { sender: Sender::Standard, version: Version::Two }),
+            ),
+            (
+                vec![("content-type", rw2), ("content-encoding", "zstd"), vm],
+                Err(Unsupported::Encoding("zstd".to_string(), "snappy")),
+            ),
             (vec![("content-encoding", "zstd")], Err(Unsupported::Encoding("zstd".to_string(), "snappy"))),
             (
                 vec![("content-encoding", "gzip"), vm],
                 Err(Unsupported::Encoding("gzip".to_string(), "snappy")),
             ),
             (vec![("content-type", "text/plain")], Err(Unsupported::Type("text/plain".to_string()))),
-            (
-                vec![("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")],
-                Err(Unsupported::Version2),
-            ),
             (
                 vec![("content-type", "application/x-protobuf;proto=x.Y")],
                 Err(Unsupported::Type("application/x-protobuf;proto=x.Y".to_string())),

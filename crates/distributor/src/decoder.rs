@@ -3,12 +3,14 @@ use model::{Batch, Shards, TenantId};
 use runtime::{Clock, Reservation};
 use wire::Pushed;
 
-use crate::body::BodyError;
+use crate::body::{BodyError, max_body_bytes};
 use crate::intake::{Buffers, Counts, DecodeError, Intake, Rules};
 use crate::memo::Memo;
+use crate::otlp::Scratch;
 use crate::tenants::{Tenant, Tenants};
 use crate::text::LineError;
-use crate::{guard, remote_write, text};
+use crate::symbols::Symbols;
+use crate::{guard, remote_write, remote_write2, text};
 
 /// Turns bodies into batches: knows the limits and what was seen before, and touches neither network nor log.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Workspace {
     pub(crate) buffers: Buffers,
     /// The text body; its batch holds nothing of it but runs.
     pub text: Vec<u8>,
+    symbols: Symbols,
+    pub(crate) otlp: Scratch,
     zstd: Option<zstd::bulk::Decompressor<'static>>,
 }
 
@@ -72,6 +76,27 @@ impl Decoder {
         self.conclude(tenant, work, outcome, Source::Batch)
     }
 
+    /// Decodes the remote write 2.0 message in the workspace's bytes. After an error the batch is empty.
+    pub fn remote_write2(
+        &self,
+        tenant: &TenantId,
+        work: &mut Workspace,
+        reservation: &mut Reservation,
+    ) -> Result<Decoded, DecodeError> {
+        let body = std::mem::take(&mut work.batch.bytes);
+        let Workspace { batch, buffers, symbols, .. } = work;
+        let Batch { shards, metadata, .. } = batch;
+        let outcome = self.take_in(tenant, buffers, shards, 0, reservation, |intake| {
+            let max_bytes = max_body_bytes(intake.rules.limits) as usize;
+            remote_write2::decode(&body, max_bytes, symbols, intake, metadata)?;
+            Ok(None)
+        });
+        // The batch needs nothing of the body: all runs were written out.
+        work.batch.bytes = std::mem::replace(&mut work.buffers.tail, body);
+        work.buffers.tail.clear();
+        self.conclude(tenant, work, outcome, Source::Runs)
+    }
+
     /// Decodes the text exposition in the workspace's text. Lines that cannot be read are left out and named.
     pub fn text(
         &self,
@@ -93,7 +118,7 @@ impl Decoder {
     }
 
     /// Runs `decode` over an intake that knows what the tenant sent before.
-    fn take_in(
+    pub(crate) fn take_in(
         &self,
         tenant: &TenantId,
         buffers: &mut Buffers,
@@ -115,7 +140,7 @@ impl Decoder {
         Ok((Decoded { refused, counts, bad_lines }, generation))
     }
 
-    fn conclude(
+    pub(crate) fn conclude(
         &self,
         tenant: &TenantId,
         work: &mut Workspace,
@@ -163,7 +188,7 @@ impl Decoder {
 
 /// Where the raw runs of what was learned lie.
 #[derive(Debug, Clone, Copy)]
-enum Source {
+pub(crate) enum Source {
     Batch,
     Runs,
 }
@@ -173,6 +198,7 @@ impl Workspace {
     /// body need not be zeroed before it is decompressed into them.
     pub fn reset(&mut self) {
         self.buffers.reset(&mut self.batch);
+        self.symbols.clear();
         self.text.clear();
     }
 
@@ -182,6 +208,7 @@ impl Workspace {
             self.batch.bytes = Vec::new();
         }
         self.text.shrink_to(KEEP_BYTES);
+        self.symbols.shrink(KEEP_BYTES);
         self.buffers.shrink(KEEP_BYTES);
     }
 

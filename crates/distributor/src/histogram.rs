@@ -19,6 +19,14 @@ struct Message {
     reset_hint: u64,
     timestamp: i64,
     custom_values: Vec<f64>,
+    start_timestamp: i64,
+}
+
+/// Whether the message has a start timestamp: remote write 1.0 knows none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starts {
+    Read,
+    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -49,27 +57,28 @@ pub(crate) enum HistogramFault {
 /// What a histogram message holds.
 pub(crate) struct Decoded {
     pub(crate) timestamp: i64,
+    pub(crate) start_timestamp: i64,
     pub(crate) histogram: Result<Histogram, HistogramFault>,
 }
 
 impl Decoded {
-    pub(crate) fn sample(histogram: Histogram, timestamp: i64) -> HistogramSample {
-        HistogramSample { timestamp, start_timestamp: 0, histogram: Box::new(histogram) }
+    pub(crate) fn sample(histogram: Histogram, timestamp: i64, start_timestamp: i64) -> HistogramSample {
+        HistogramSample { timestamp, start_timestamp, histogram: Box::new(histogram) }
     }
 }
 
 /// Reads a histogram, checks it and brings it into the form in which it is stored.
-pub(crate) fn read(mut reader: Reader<'_>, max_buckets: u32) -> Result<Decoded, Malformed> {
+pub(crate) fn read(mut reader: Reader<'_>, max_buckets: u32, starts: Starts) -> Result<Decoded, Malformed> {
     let mut message = Message::default();
     while !reader.is_done() {
-        message.read_field(&mut reader)?;
+        message.read_field(&mut reader, starts)?;
     }
-    let timestamp = message.timestamp;
-    Ok(Decoded { timestamp, histogram: message.into_histogram(max_buckets) })
+    let Message { timestamp, start_timestamp, .. } = message;
+    Ok(Decoded { timestamp, start_timestamp, histogram: message.into_histogram(max_buckets) })
 }
 
 impl Message {
-    fn read_field(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn read_field(&mut self, reader: &mut Reader<'_>, starts: Starts) -> Result<(), Malformed> {
         let (number, wire) = reader.tag()?;
         match number {
             1 => self.count = Number::Int(reader.uint64(wire)?),
@@ -88,6 +97,7 @@ impl Message {
             14 => self.reset_hint = reader.uint64(wire)?,
             15 => self.timestamp = reader.int64(wire)?,
             16 => read_doubles(reader, wire, &mut self.custom_values)?,
+            17 if starts == Starts::Read => self.start_timestamp = reader.int64(wire)?,
             _ => reader.skip(number, wire)?,
         }
         Ok(())
@@ -200,7 +210,7 @@ fn absolute(deltas: &[i64]) -> Result<Vec<u64>, HistogramError> {
 const FINEST_SCHEMA: i32 = 52;
 
 /// Merges buckets until schema and number of buckets are what may be stored.
-fn coarsen(histogram: &mut Histogram, max_buckets: u32) -> Result<(), HistogramFault> {
+pub(crate) fn coarsen(histogram: &mut Histogram, max_buckets: u32) -> Result<(), HistogramFault> {
     let schema = histogram.schema;
     if schema > MAX_SCHEMA && schema <= FINEST_SCHEMA {
         reduce(histogram, (schema - MAX_SCHEMA) as u32)?;

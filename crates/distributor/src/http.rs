@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use model::TenantId;
 
-use crate::answer::{Asker, Problem};
-use crate::body::{self, Sender};
+use crate::answer::{Asker, Outcome, Problem};
+use crate::body::{self, Content};
 use crate::distributor::Distributor;
+use crate::otlp::otlp_routes;
 
 #[derive(Clone)]
 struct Shared {
@@ -27,7 +28,8 @@ pub fn routes(distributor: Arc<Distributor>, multitenancy: bool) -> Router {
         }
         router = router.route(&format!("{prefix}/api/v1/import/prometheus"), post(import_text));
     }
-    router.with_state(Shared { distributor, multitenancy })
+    let state = Shared { distributor: Arc::clone(&distributor), multitenancy };
+    router.with_state(state).merge(otlp_routes(distributor, multitenancy))
 }
 
 /// vmagent before 1.116 asks with GET which of its protocols we speak; nothing else is to be got here.
@@ -40,12 +42,12 @@ async fn probe(RawQuery(query): RawQuery) -> Response {
 }
 
 async fn remote_write(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    let sender = body::negotiate(&headers);
-    let asker = Asker::new(&headers, *sender.as_ref().unwrap_or(&Sender::Standard));
+    let content = body::negotiate(&headers);
+    let asker = Asker::new(&headers, content.as_ref().copied().unwrap_or_default());
     let distributor = &shared.distributor;
     let outcome = async {
         let tenant = shared.tenant(&headers)?;
-        distributor.remote_write(&tenant, sender?, &headers, body).await
+        distributor.remote_write(&tenant, content?, &headers, body).await
     };
     shared.answer(asker, outcome.await)
 }
@@ -56,7 +58,7 @@ async fn import_text(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let asker = Asker::new(&headers, Sender::Standard);
+    let asker = Asker::new(&headers, Content::default());
     let outcome = async {
         without_parameters(query.as_deref().unwrap_or_default())?;
         let tenant = shared.tenant(&headers)?;
@@ -79,14 +81,20 @@ impl Shared {
         Ok(server::tenant(headers, self.multitenancy)?)
     }
 
-    fn answer(&self, asker: Asker, outcome: Result<(), Problem>) -> Response {
-        let Err(problem) = outcome else {
-            return StatusCode::NO_CONTENT.into_response();
+    fn answer(&self, asker: Asker, outcome: Result<Outcome, Problem>) -> Response {
+        let outcome = outcome.unwrap_or_else(|problem| problem.into());
+        let response = match &outcome.problem {
+            None => StatusCode::NO_CONTENT.into_response(),
+            Some(problem) => self.refuse(asker, problem),
         };
+        asker.count(outcome.written, response)
+    }
+
+    fn refuse(&self, asker: Asker, problem: &Problem) -> Response {
         if let Some(reason) = problem.reason() {
             self.distributor.metrics.refused_request(reason);
         }
-        let response = asker.answer(&problem, runtime::random_u64());
+        let response = asker.answer(problem, runtime::random_u64());
         let status = response.status().as_u16();
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(status, error = %problem, "write failed");

@@ -123,9 +123,25 @@ pub enum DecodeError {
     Malformed(#[from] Malformed),
     /// The body is another message than announced.
     #[error(
-        "the body is a remote write 2.0 message but was announced as 1.0; 2.0 is not supported, send prometheus.WriteRequest"
+        "the body is a remote write 2.0 message but was announced as 1.0; send it with Content-Type application/x-protobuf;proto=io.prometheus.write.v2.Request"
     )]
     NotVersion1,
+    /// Likewise, the other way round.
+    #[error(
+        "the body is a remote write 1.0 message but was announced as 2.0; send io.prometheus.write.v2.Request"
+    )]
+    NotVersion2,
+    /// What the body refers to, written out, is larger than a body may be.
+    #[error(
+        "the labels, exemplars and descriptions of the request take more bytes than the limit max_body_bytes of {limit}"
+    )]
+    Expands {
+        /// The limit.
+        limit: u64,
+    },
+    /// The body is not the JSON of the expected message.
+    #[error("malformed JSON: {0}")]
+    Json(String),
     /// The memory for requests in flight is used up.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
@@ -196,6 +212,29 @@ impl<'a> Intake<'a> {
             table.find_all(ahead);
         }
         ahead.reverse();
+    }
+
+    /// The series that is known by this key, which stands for its labels in a protocol that does not send runs.
+    #[inline]
+    pub(crate) fn known(&mut self, key: RunHash) -> Option<Found> {
+        let table = self.table?;
+        let entry = table.find(&mut self.cursor, key)?;
+        let place = place_known(table, entry, None, &[], self.buffers, self.shards, self.body_len);
+        Some(Found::Series(place))
+    }
+
+    /// The series with this raw run, to be known by `key`.
+    pub(crate) fn work_out_as(&mut self, raw: &[u8], key: RunHash) -> Result<Found, Malformed> {
+        self.counts.unexpected += 1;
+        let n_learned = self.buffers.learned.len();
+        let n_runs = self.buffers.runs.len();
+        let found = self.work_out(raw, None, Some(key))?;
+        // Nobody will compare the bytes.
+        self.buffers.runs.truncate(n_runs);
+        if let Some(learned) = self.buffers.learned.get_mut(n_learned) {
+            learned.raw = (0, 0);
+        }
+        Ok(found)
     }
 
     /// The series with this raw run, without a look at what is known. Remembered if it comes with its hash.
@@ -286,6 +325,17 @@ impl<'a> Intake<'a> {
         self.memory.take(n.saturating_mul(MAX_GROWTH))
     }
 
+    /// Takes the memory that something besides the columns needs.
+    pub(crate) fn take_memory(&mut self, n: usize) -> Result<(), OverBudget> {
+        self.memory.take(n)
+    }
+
+    /// Bytes of the batch that were not in the body.
+    #[inline]
+    pub(crate) fn n_appended(&self) -> usize {
+        self.buffers.tail.len()
+    }
+
     /// Appends bytes to those of the batch and says where they lie.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> (u32, u32) {
         store(&mut self.buffers.tail, bytes, self.body_len)
@@ -327,6 +377,7 @@ impl Mark {
     pub(crate) fn undo(self, columns: &mut ShardBatch) {
         columns.timestamps.truncate(self.floats);
         columns.values.truncate(self.floats);
+        columns.start_timestamps.truncate(self.floats);
         columns.histograms.truncate(self.histograms);
         columns.exemplars.truncate(self.exemplars);
     }
@@ -379,6 +430,7 @@ impl Buffers {
             columns.series.shrink_to(keep / size_of::<BatchSeries>());
             columns.timestamps.shrink_to(keep / 8);
             columns.values.shrink_to(keep / 8);
+            columns.start_timestamps.shrink_to(keep / 8);
             columns.histograms.shrink_to(keep / 64);
             columns.exemplars.shrink_to(keep / 64);
         }

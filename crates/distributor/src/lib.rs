@@ -22,8 +22,11 @@ mod http;
 mod intake;
 mod memo;
 mod metrics;
+mod otlp;
 mod proto;
 mod remote_write;
+mod remote_write2;
+mod symbols;
 mod tenants;
 mod text;
 
@@ -33,5 +36,6 @@ pub use decoder::{Decoded, Decoder, Workspace};
 pub use distributor::{Deps, Distributor};
 pub use http::routes;
 pub use intake::{Counts, DecodeError};
+pub use otlp::{Points, otlp_routes};
 pub use proto::Malformed;
 pub use text::LineError;

@@ -6,6 +6,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use wire::Pushed;
 
+use crate::body::{Content, Sender, Version};
 use crate::intake::Counts;
 
 /// What the distributor tells about itself. Counted once per request, never per sample.
@@ -13,6 +14,10 @@ use crate::intake::Counts;
 pub(crate) struct Metrics {
     remote_write: Counter,
     remote_write_zstd: Counter,
+    remote_write2: Counter,
+    otlp_protobuf: Counter,
+    otlp_json: Counter,
+    otlp_grpc: Counter,
     text: Counter,
     floats: Counter,
     histograms: Counter,
@@ -55,7 +60,22 @@ struct Reason {
 pub(crate) enum Via {
     RemoteWrite,
     RemoteWriteZstd,
+    RemoteWrite2,
+    OtlpProtobuf,
+    OtlpJson,
+    OtlpGrpc,
     Text,
+}
+
+impl Via {
+    /// The protocol of a remote write request.
+    pub(crate) fn of(content: Content) -> Via {
+        match content {
+            Content { version: Version::Two, .. } => Via::RemoteWrite2,
+            Content { sender: Sender::VmagentZstd, .. } => Via::RemoteWriteZstd,
+            _ => Via::RemoteWrite,
+        }
+    }
 }
 
 impl Metrics {
@@ -73,6 +93,10 @@ impl Metrics {
         let metrics = Metrics {
             remote_write: protocol("remote_write_1"),
             remote_write_zstd: protocol("remote_write_1_zstd"),
+            remote_write2: protocol("remote_write_2"),
+            otlp_protobuf: protocol("otlp_http_protobuf"),
+            otlp_json: protocol("otlp_http_json"),
+            otlp_grpc: protocol("otlp_grpc"),
             text: protocol("text"),
             floats: kind(&received, "float"),
             histograms: kind(&received, "histogram"),
@@ -108,6 +132,10 @@ impl Metrics {
         match via {
             Via::RemoteWrite => &self.remote_write,
             Via::RemoteWriteZstd => &self.remote_write_zstd,
+            Via::RemoteWrite2 => &self.remote_write2,
+            Via::OtlpProtobuf => &self.otlp_protobuf,
+            Via::OtlpJson => &self.otlp_json,
+            Via::OtlpGrpc => &self.otlp_grpc,
             Via::Text => &self.text,
         }
         .inc();

@@ -52,6 +52,11 @@ impl<'a> Reader<'a> {
         &self.bytes[self.pos..]
     }
 
+    /// A message without fields, here.
+    pub(crate) fn nothing(&self) -> Reader<'a> {
+        Reader { bytes: &self.bytes[..self.pos], pos: self.pos }
+    }
+
     /// What was read since `from`.
     #[inline]
     pub(crate) fn since(&self, from: usize) -> &'a [u8] {
@@ -231,6 +236,58 @@ impl<'a> Reader<'a> {
         self.plain_zero()
     }
 
+    /// As [`Reader::plain_sample`], of remote write 2.0, where a start timestamp may follow.
+    #[inline]
+    pub(crate) fn plain_sample_with_start(&mut self) -> Option<PlainSample> {
+        let rest = self.rest();
+        match (rest.first_chunk::<25>(), rest.first_chunk::<16>()) {
+            (Some([0x12, 0x17, 0x09, sample @ ..]), _) => {
+                let [
+                    v0,
+                    v1,
+                    v2,
+                    v3,
+                    v4,
+                    v5,
+                    v6,
+                    v7,
+                    0x10,
+                    t0,
+                    t1,
+                    t2,
+                    t3,
+                    t4,
+                    t5,
+                    0x18,
+                    s0,
+                    s1,
+                    s2,
+                    s3,
+                    s4,
+                    s5,
+                ] = *sample
+                else {
+                    return None;
+                };
+                let timestamp = six_byte_varint([t0, t1, t2, t3, t4, t5])?;
+                let start = six_byte_varint([s0, s1, s2, s3, s4, s5])?;
+                self.pos += 25;
+                let bits = u64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
+                Some(PlainSample { timestamp, start, bits })
+            }
+            (_, Some([0x12, 0x0E, 0x10, t0, t1, t2, t3, t4, t5, 0x18, s0, s1, s2, s3, s4, s5])) => {
+                let timestamp = six_byte_varint([*t0, *t1, *t2, *t3, *t4, *t5])?;
+                let start = six_byte_varint([*s0, *s1, *s2, *s3, *s4, *s5])?;
+                self.pos += 16;
+                Some(PlainSample { timestamp, start, bits: 0 })
+            }
+            _ => {
+                let (timestamp, bits) = self.plain_sample()?;
+                Some(PlainSample { timestamp, start: 0, bits })
+            }
+        }
+    }
+
     #[inline]
     fn plain_zero(&mut self) -> Option<(i64, u64)> {
         let [0x12, 0x07, 0x10, t0, t1, t2, t3, t4, t5] = *self.rest().first_chunk::<9>()? else {
@@ -240,6 +297,15 @@ impl<'a> Reader<'a> {
         self.pos += 9;
         Some((timestamp, 0))
     }
+}
+
+/// A float sample of remote write 2.0 as it lies on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PlainSample {
+    pub(crate) timestamp: i64,
+    /// 0 for none.
+    pub(crate) start: i64,
+    pub(crate) bits: u64,
 }
 
 #[inline]

@@ -2,14 +2,14 @@ use model::{EMPTY, Exemplar, Metadata, MetricType};
 use wire::RefusalReason;
 
 use crate::canonical::{describe, normalize};
-use crate::histogram::{self, Decoded};
+use crate::histogram::{self, Decoded, Starts};
 use crate::intake::{DecodeError, Found, Intake, Mark};
 use crate::proto::{Malformed, Reader, Wire};
 
 /// A series message of more bytes than this takes its memory before it is read.
-const LARGE_SERIES: usize = 4096;
+pub(crate) const LARGE_SERIES: usize = 4096;
 /// The most characters in the labels of an exemplar (OpenMetrics 1.0).
-const MAX_EXEMPLAR_CHARS: usize = 128;
+pub(crate) const MAX_EXEMPLAR_CHARS: usize = 128;
 
 /// Reads a `prometheus.WriteRequest`. What is malformed anywhere is an error; the caller drops the batch then.
 pub(crate) fn decode(
@@ -161,7 +161,7 @@ fn read_samples(
 
 /// The value that is stored for these bits: one pattern is reserved for empty cells.
 #[inline]
-fn stored(bits: u64) -> f64 {
+pub(crate) fn stored(bits: u64) -> f64 {
     f64::from_bits(if bits == EMPTY { ORDINARY_NAN } else { bits })
 }
 
@@ -189,9 +189,9 @@ fn read_histogram_of(
     // A bucket of one byte becomes eight.
     intake.expect_bytes(reader.rest().len())?;
     let max_buckets = intake.rules.limits.max_native_histogram_buckets;
-    let Decoded { timestamp, histogram } = histogram::read(reader, max_buckets)?;
+    let Decoded { timestamp, histogram, .. } = histogram::read(reader, max_buckets, Starts::Unknown)?;
     match histogram {
-        Ok(histogram) => intake.columns(found).histograms.push(Decoded::sample(histogram, timestamp)),
+        Ok(histogram) => intake.columns(found).histograms.push(Decoded::sample(histogram, timestamp, 0)),
         Err(fault) => {
             intake.counts.histograms += 1;
             let message = || format!("{fault}: {} at {timestamp}", describe(raw));
@@ -248,7 +248,7 @@ fn read_metadata(mut reader: Reader<'_>, max_len: usize) -> Result<Option<Metada
     Ok(description(metric_type(kind as i32), family, help, unit, max_len))
 }
 
-fn metric_type(kind: i32) -> MetricType {
+pub(crate) fn metric_type(kind: i32) -> MetricType {
     match kind {
         1 => MetricType::Counter,
         2 => MetricType::Gauge,

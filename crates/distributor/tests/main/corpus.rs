@@ -4,19 +4,32 @@ use std::path::{Path, PathBuf};
 
 use distributor::Workspace;
 use model::Shards;
+use prost::Message;
 use runtime::MemoryPart;
 use serde_json::Value;
 use wire::generated::prometheus as pb;
 use wire::generated::prometheus::histogram::{Count, ZeroCount};
+use wire::generated::prometheus2 as pb2;
 
 use crate::oracle;
 
 /// In this body the Collector rounded a float histogram to integers, so that its buckets miss one observation of
 /// its count. Prometheus refuses such a histogram, and so do we.
 pub(crate) const INCONSISTENT: &str = "otelcol160-rw1-scraped";
+/// The same over remote write 2.0.
+pub(crate) const INCONSISTENT2: [&str; 2] = ["otelcol160-rw2-scraped", "otelcol160-rw2-nhcb-scraped"];
 
-/// The recorded remote write 1.0 bodies as (name, packed body, headers and truth), or nothing.
+/// The recorded remote write 1.0 bodies as (name, packed body, truth), or nothing.
 pub(crate) fn bodies() -> Vec<(String, Vec<u8>, Value)> {
+    bodies_of("prometheus.WriteRequest")
+}
+
+/// The recorded bodies of remote write 2.0.
+pub(crate) fn bodies2() -> Vec<(String, Vec<u8>, Value)> {
+    bodies_of("io.prometheus.write.v2.Request")
+}
+
+fn bodies_of(message: &str) -> Vec<(String, Vec<u8>, Value)> {
     let Some(folder) = folder() else {
         println!("CORPUS ABSENT: no recorded requests (set FIRN_SHARED)");
         return Vec::new();
@@ -28,7 +41,7 @@ pub(crate) fn bodies() -> Vec<(String, Vec<u8>, Value)> {
         let Some(name) = name.strip_suffix(".body") else { continue };
         let truth = path.with_file_name(format!("{name}.decoded.json"));
         let truth: Value = serde_json::from_slice(&std::fs::read(truth).unwrap()).unwrap();
-        if truth["_reference"]["message"] == "prometheus.WriteRequest" {
+        if truth["_reference"]["message"] == message {
             bodies.push((name.to_string(), std::fs::read(&path).unwrap(), truth));
         }
     }
@@ -83,6 +96,38 @@ fn every_recorded_remote_write_1_body_is_decoded_as_the_reference_decoded_it() {
     assert!(bodies.is_empty() || bodies.len() >= 31, "{}", bodies.len());
 }
 
+#[test]
+fn every_recorded_remote_write_2_body_is_decoded_as_the_reference_decoded_it() {
+    let bodies = bodies2();
+    let decoder = oracle::decoder(oracle::ONE_SHARD);
+    let sharded = oracle::decoder(Shards { count: 16, spread: 4 });
+    let mut work = Workspace::default();
+    for (name, packed, truth) in &bodies {
+        let message = request2(truth);
+        let mut expected = oracle::expected2(&message).unwrap();
+        let refused = usize::from(INCONSISTENT2.contains(&name.as_str()));
+        assert_eq!((expected.refused_labels, expected.refused_histograms), (0, refused), "{name}");
+        assert_eq!(expected.refused_exemplars, 0, "{name}");
+        let mut reservation = MemoryPart::unlimited("test").reserve(0).unwrap();
+        work.unpack(packed, 32 << 20, &mut reservation).unwrap();
+        let body = work.batch.bytes.clone();
+        for round in 0..2 {
+            let seen = oracle::decode2(&decoder, &body, &mut work).unwrap();
+            for (seen, expected) in seen.series.iter().zip(&expected.series) {
+                assert_eq!(seen, expected, "{name}, round {round}");
+            }
+            assert_eq!(seen.metadata, expected.metadata, "{name}");
+            assert!(seen == expected, "{name}, round {round}");
+        }
+        let mut seen = oracle::decode2(&sharded, &body, &mut work).unwrap();
+        seen.series.sort();
+        expected.series.sort();
+        assert!(seen == expected, "{name}, sharded");
+    }
+    println!("{} recorded bodies decoded", bodies.len());
+    assert!(bodies.is_empty() || bodies.len() >= 16, "{}", bodies.len());
+}
+
 /// The message that the truth describes.
 fn request(truth: &Value) -> pb::WriteRequest {
     let decoded = &truth["decoded"];
@@ -91,9 +136,78 @@ fn request(truth: &Value) -> pb::WriteRequest {
         metadata: list(&decoded["metadata"], metadata),
     };
     for entry in truth["_reference"]["nan_bits"].as_array().into_iter().flatten() {
-        set_nan(&mut request, entry[0].as_str().unwrap(), entry[1].as_str().unwrap());
+        let (path, value) = nan(entry);
+        let series = &mut request.timeseries[path[1].parse::<usize>().unwrap()];
+        let i = path[3].parse::<usize>().unwrap();
+        match (path[2].as_str(), path.last().unwrap().as_str()) {
+            ("samples", "value") => series.samples[i].value = value,
+            ("histograms", "sum") => series.histograms[i].sum = value,
+            ("exemplars", "value") => series.exemplars[i].value = value,
+            _ => panic!("{path:?}"),
+        }
     }
     request
+}
+
+/// The same of remote write 2.0.
+fn request2(truth: &Value) -> pb2::Request {
+    let decoded = &truth["decoded"];
+    let mut request = pb2::Request {
+        symbols: list(&decoded["symbols"], text),
+        timeseries: list(&decoded["timeseries"], series2),
+    };
+    for entry in truth["_reference"]["nan_bits"].as_array().into_iter().flatten() {
+        let (path, value) = nan(entry);
+        let series = &mut request.timeseries[path[1].parse::<usize>().unwrap()];
+        let i = path[3].parse::<usize>().unwrap();
+        match (path[2].as_str(), path.last().unwrap().as_str()) {
+            ("samples", "value") => series.samples[i].value = value,
+            ("histograms", "sum") => series.histograms[i].sum = value,
+            ("exemplars", "value") => series.exemplars[i].value = value,
+            _ => panic!("{path:?}"),
+        }
+    }
+    request
+}
+
+fn series2(v: &Value) -> pb2::TimeSeries {
+    let refs = |v: &Value| list(v, |r| r.as_u64().unwrap() as u32);
+    let symbol = |v: &Value| v.as_u64().unwrap_or(0) as u32;
+    pb2::TimeSeries {
+        labels_refs: refs(&v["labels_refs"]),
+        samples: list(&v["samples"], |s| pb2::Sample {
+            value: double(&s["value"]),
+            timestamp: int(&s["timestamp"]),
+            start_timestamp: int(&s["start_timestamp"]),
+        }),
+        histograms: list(&v["histograms"], |h| {
+            // Field for field the same message but for the start; its hints have longer names.
+            let mut old = h.clone();
+            if let Some(hint) = h["reset_hint"].as_str() {
+                old["reset_hint"] = hint.trim_start_matches("RESET_HINT_").into();
+            }
+            let new = pb2::Histogram::decode(&histogram(&old).encode_to_vec()[..]).unwrap();
+            pb2::Histogram { start_timestamp: int(&h["start_timestamp"]), ..new }
+        }),
+        exemplars: list(&v["exemplars"], |e| pb2::Exemplar {
+            labels_refs: refs(&e["labels_refs"]),
+            value: double(&e["value"]),
+            timestamp: int(&e["timestamp"]),
+        }),
+        metadata: v["metadata"].as_object().map(|m| {
+            let kind = m.get("type").and_then(Value::as_str).unwrap_or("METRIC_TYPE_UNSPECIFIED");
+            let kind = pb2::metadata::MetricType::from_str_name(kind.trim_start_matches("METRIC_TYPE_"));
+            let of = |name: &str| m.get(name).map_or(0, symbol);
+            pb2::Metadata { r#type: kind.unwrap() as i32, help_ref: of("help_ref"), unit_ref: of("unit_ref") }
+        }),
+    }
+}
+
+/// The parts of a path like `timeseries[3].samples[0].value` and the NaN that is there.
+fn nan(entry: &Value) -> (Vec<String>, f64) {
+    let value = f64::from_bits(u64::from_str_radix(entry[1].as_str().unwrap(), 16).unwrap());
+    let parts = entry[0].as_str().unwrap().split(['.', '[', ']']).filter(|part| !part.is_empty());
+    (parts.map(str::to_string).collect(), value)
 }
 
 fn list<T>(value: &Value, read: impl Fn(&Value) -> T) -> Vec<T> {
@@ -180,19 +294,5 @@ fn double(v: &Value) -> f64 {
         Value::Null => 0.0,
         Value::String(text) => text.parse().unwrap(),
         number => number.as_f64().unwrap(),
-    }
-}
-
-/// Sets the bits of a NaN at a path like `timeseries[3].samples[0].value`.
-fn set_nan(request: &mut pb::WriteRequest, path: &str, bits: &str) {
-    let value = f64::from_bits(u64::from_str_radix(bits, 16).unwrap());
-    let parts: Vec<&str> = path.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect();
-    let index = |i: usize| parts[i].parse::<usize>().unwrap();
-    let series = &mut request.timeseries[index(1)];
-    match (parts[2], *parts.last().unwrap()) {
-        ("samples", "value") => series.samples[index(3)].value = value,
-        ("histograms", "sum") => series.histograms[index(3)].sum = value,
-        ("exemplars", "value") => series.exemplars[index(3)].value = value,
-        _ => panic!("{path}"),
     }
 }

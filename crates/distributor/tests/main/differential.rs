@@ -112,7 +112,7 @@ fn any_series() -> impl Strategy<Value = pb::TimeSeries> {
     )
 }
 
-fn any_request() -> impl Strategy<Value = pb::WriteRequest> {
+pub(crate) fn any_request() -> impl Strategy<Value = pb::WriteRequest> {
     let metadata = (0i32..10, "[a-z]{0,5}", ".{0,50}", "[a-z]{0,5}").prop_map(
         |(kind, metric_family_name, help, unit)| pb::MetricMetadata {
             r#type: kind,
@@ -212,5 +212,5 @@ fn the_reserved_pattern_of_empty_cells_is_stored_as_an_ordinary_nan() {
     };
     let decoder = oracle::decoder(oracle::ONE_SHARD);
     let seen = oracle::decode(&decoder, &request.encode_to_vec(), &mut Workspace::default()).unwrap();
-    assert_eq!(seen.series[0].floats, [(NOW, 0x7ff8_0000_0000_0001)]);
+    assert_eq!(seen.series[0].floats, [(NOW, 0x7ff8_0000_0000_0001, 0)]);
 }

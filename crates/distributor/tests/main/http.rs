@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use distributor::{Config, Deps, Distributor, routes};
 use http_body_util::BodyExt;
 use limits::{Limits, LimitsHandle};
@@ -50,23 +50,30 @@ impl Push for Script {
     }
 }
 
-struct Stand {
+pub(crate) struct Stand {
     router: Router,
     script: Arc<Script>,
     clock: ManualClock,
     registry: Registry,
-    memory: MemoryPart,
+    pub(crate) memory: MemoryPart,
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
     retry_after: Option<u64>,
     allow: Option<String>,
+    headers: HeaderMap,
 }
 
-const RW1: &[(&str, &str)] = &[
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        Some(self.headers.get(name)?.to_str().unwrap())
+    }
+}
+
+pub(crate) const RW1: &[(&str, &str)] = &[
     ("content-type", "application/x-protobuf"),
     ("content-encoding", "snappy"),
     ("x-prometheus-remote-write-version", "0.1.0"),
@@ -80,11 +87,11 @@ const VMAGENT_ZSTD: &[(&str, &str)] = &[
     ("x-victoriametrics-remote-write-version", "1"),
 ];
 
-fn stand() -> Stand {
+pub(crate) fn stand() -> Stand {
     stand_with(Limits::default(), MemoryPart::unlimited("push"), false)
 }
 
-fn stand_with(limits: Limits, memory: MemoryPart, multitenancy: bool) -> Stand {
+pub(crate) fn stand_with(limits: Limits, memory: MemoryPart, multitenancy: bool) -> Stand {
     let script = Arc::new(Script::default());
     let (clock, manual) = Clock::manual(NOW);
     let deps = Deps {
@@ -115,11 +122,12 @@ impl Stand {
         let status = response.status().as_u16();
         let header = |name| Some(response.headers().get(name)?.to_str().unwrap().to_string());
         let (retry_after, allow) = (header("retry-after").map(|v| v.parse().unwrap()), header("allow"));
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, body: String::from_utf8(body.to_vec()).unwrap(), retry_after, allow }
+        Answer { status, body: String::from_utf8(body.to_vec()).unwrap(), retry_after, allow, headers }
     }
 
-    async fn push(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn push(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         self.send("POST", "/api/v1/push", headers, body).await
     }
 
@@ -127,15 +135,15 @@ impl Stand {
         self.send("POST", "/api/v1/import/prometheus", headers, body).await
     }
 
-    fn script(&self, answer: Result<Pushed, PushError>) {
+    pub(crate) fn script(&self, answer: Result<Pushed, PushError>) {
         self.script.answers.lock().push_back(answer);
     }
 
-    fn seen(&self) -> Vec<(String, Seen)> {
+    pub(crate) fn seen(&self) -> Vec<(String, Seen)> {
         std::mem::take(&mut self.script.seen.lock())
     }
 
-    fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
@@ -196,6 +204,7 @@ async fn content_is_negotiated_as_the_contract_says() {
         (vec![("content-type", "application/x-protobuf")], 204),
         (vec![("content-type", "application/x-protobuf;proto=prometheus.WriteRequest")], 204),
         (vec![("content-type", v2), ("content-encoding", "snappy")], 415),
+        (vec![("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request")], 415),
         (vec![("content-type", "application/json")], 415),
         (vec![("content-encoding", "gzip")], 415),
         (vec![("content-encoding", "zstd")], 415),

@@ -13,4 +13,6 @@ mod mutated;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod remote_write2;
+#[cfg(test)]
 mod sample_bodies;

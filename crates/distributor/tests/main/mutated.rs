@@ -10,10 +10,10 @@ use crate::sample_bodies::{everything, snappy};
 use crate::{corpus, oracle};
 
 /// A small generator with a seed, so that a failure repeats.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,7 +25,7 @@ impl Random {
     }
 
     /// One to four changes: a flipped bit, another byte, a cut, a repeated or a removed piece.
-    fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(3) {
             let (at, len) = (self.below(bytes.len()), self.below(24));

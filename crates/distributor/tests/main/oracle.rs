@@ -1,15 +1,17 @@
 //! What a request should become, worked out slowly and plainly from the generated messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use distributor::{DecodeError, Decoder, Workspace};
+use distributor::{DecodeError, Decoded, Decoder, Workspace};
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{Batch, BucketSpan, Counts, Histogram, MetricType, ResetHint, Shards, TenantId};
-use runtime::{Clock, MemoryPart};
+use prost::Message;
+use runtime::{Clock, MemoryPart, Reservation};
 use wire::RefusalReason;
 use wire::generated::prometheus as pb;
 use wire::generated::prometheus::histogram::{Count, ZeroCount};
+use wire::generated::prometheus2 as pb2;
 
 /// A request after decoding, in a form that compares bit by bit.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,14 +21,16 @@ pub(crate) struct Seen {
     pub(crate) refused_labels: usize,
     pub(crate) refused_histograms: usize,
     pub(crate) refused_times: usize,
+    pub(crate) refused_exemplars: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SeenSeries {
     pub(crate) labels: Vec<(String, String)>,
-    pub(crate) floats: Vec<(i64, u64)>,
-    /// Timestamp and a rendering with the bits of all numbers.
-    pub(crate) histograms: Vec<(i64, String)>,
+    /// Timestamp, bits of the value, start timestamp.
+    pub(crate) floats: Vec<(i64, u64, i64)>,
+    /// Timestamp, a rendering with the bits of all numbers, start timestamp.
+    pub(crate) histograms: Vec<(i64, String, i64)>,
     pub(crate) exemplars: Vec<SeenExemplar>,
 }
 
@@ -44,12 +48,25 @@ pub(crate) fn decoder(shards: Shards) -> Decoder {
     Decoder::new(LimitsHandle::fixed(limits), shards, Clock::manual(1_795_251_153_981).0, 1 << 20, 42)
 }
 
-/// Decodes a message with the decoder under test.
+/// Decodes a remote write 1.0 message with the decoder under test.
 pub(crate) fn decode(decoder: &Decoder, body: &[u8], work: &mut Workspace) -> Result<Seen, DecodeError> {
+    decode_with(body, work, |tenant, work, reservation| decoder.remote_write(tenant, work, reservation))
+}
+
+/// The same of remote write 2.0.
+pub(crate) fn decode2(decoder: &Decoder, body: &[u8], work: &mut Workspace) -> Result<Seen, DecodeError> {
+    decode_with(body, work, |tenant, work, reservation| decoder.remote_write2(tenant, work, reservation))
+}
+
+fn decode_with(
+    body: &[u8],
+    work: &mut Workspace,
+    decode: impl FnOnce(&TenantId, &mut Workspace, &mut Reservation) -> Result<Decoded, DecodeError>,
+) -> Result<Seen, DecodeError> {
     work.reset();
     work.body_mut(body.len()).copy_from_slice(body);
     let mut reservation = MemoryPart::unlimited("test").reserve(0).unwrap();
-    let decoded = decoder.remote_write(&TenantId::anonymous(), work, &mut reservation);
+    let decoded = decode(&TenantId::anonymous(), work, &mut reservation);
     if decoded.is_err() {
         assert_eq!(
             work.batch.shards.len() + work.batch.metadata.len(),
@@ -64,6 +81,7 @@ pub(crate) fn decode(decoder: &Decoder, body: &[u8], work: &mut Workspace) -> Re
         match refusal.reason {
             RefusalReason::InvalidLabels => seen.refused_labels += refusal.n_samples,
             RefusalReason::InvalidHistogram => seen.refused_histograms += refusal.n_samples,
+            RefusalReason::InvalidExemplar => seen.refused_exemplars += refusal.n_samples,
             RefusalReason::TooOld | RefusalReason::TooFarInFuture => seen.refused_times += refusal.n_samples,
             other => panic!("{other:?}"),
         }
@@ -77,7 +95,12 @@ pub(crate) fn seen(batch: &Batch) -> Seen {
     for columns in &batch.shards {
         assert!(!columns.series.is_empty());
         assert_eq!(columns.timestamps.len(), columns.values.len());
-        let mut floats = columns.timestamps.iter().zip(&columns.values);
+        let starts = match columns.start_timestamps.as_slice() {
+            [] => vec![0; columns.timestamps.len()],
+            starts => starts.to_vec(),
+        };
+        assert_eq!(columns.timestamps.len(), starts.len());
+        let mut floats = columns.timestamps.iter().zip(&columns.values).zip(&starts);
         let mut histograms = columns.histograms.iter();
         let mut exemplars = columns.exemplars.iter();
         for series in &columns.series {
@@ -86,11 +109,15 @@ pub(crate) fn seen(batch: &Batch) -> Seen {
             let n = |n: u32| n as usize;
             seen.series.push(SeenSeries {
                 labels: owned(labels.iter()),
-                floats: floats.by_ref().take(n(series.n_floats)).map(|(t, v)| (*t, v.to_bits())).collect(),
+                floats: floats
+                    .by_ref()
+                    .take(n(series.n_floats))
+                    .map(|((t, v), s)| (*t, v.to_bits(), *s))
+                    .collect(),
                 histograms: histograms
                     .by_ref()
                     .take(n(series.n_histograms))
-                    .map(|sample| (sample.timestamp, render(&sample.histogram)))
+                    .map(|sample| (sample.timestamp, render(&sample.histogram), sample.start_timestamp))
                     .collect(),
                 exemplars: exemplars
                     .by_ref()
@@ -111,36 +138,129 @@ pub(crate) fn seen(batch: &Batch) -> Seen {
 pub(crate) fn expected(request: &pb::WriteRequest) -> Seen {
     let mut seen = Seen::default();
     for series in &request.timeseries {
-        let n_samples = series.samples.len() + series.histograms.len();
-        let histograms: Vec<(i64, Option<String>)> =
-            series.histograms.iter().map(|h| (h.timestamp, histogram(h).map(|h| render(&h)))).collect();
-        seen.refused_histograms += histograms.iter().filter(|(_, h)| h.is_none()).count();
-        let accepted: Vec<(i64, String)> =
-            histograms.into_iter().filter_map(|(t, h)| h.map(|h| (t, h))).collect();
-        let Some(labels) = labels(&series.labels) else {
-            seen.refused_labels += n_samples - (series.histograms.len() - accepted.len());
-            continue;
-        };
-        let exemplars: Vec<_> = series.exemplars.iter().filter_map(exemplar).collect();
-        let mut series = SeenSeries {
-            labels,
-            floats: series.samples.iter().map(|s| (s.timestamp, s.value.to_bits())).collect(),
-            histograms: accepted,
-            exemplars,
-        };
-        let n_samples = series.floats.len() + series.histograms.len();
-        series.floats.retain(|(timestamp, _)| CALENDAR.contains(timestamp));
-        series.histograms.retain(|(timestamp, _)| CALENDAR.contains(timestamp));
-        seen.refused_times += n_samples - series.floats.len() - series.histograms.len();
-        if series.floats.len() + series.histograms.len() + series.exemplars.len() > 0 {
-            seen.series.push(series);
-        }
+        seen.add(series, &Starts::default());
     }
     for m in &request.metadata {
-        if m.metric_family_name.is_empty() || m.metric_family_name.len() > 1024 {
+        seen.describe(&m.metric_family_name, m.r#type, &m.help, &m.unit);
+    }
+    seen
+}
+
+/// Start timestamps of a series' floats and histograms; those that are missing are 0.
+#[derive(Debug, Default)]
+struct Starts {
+    floats: Vec<i64>,
+    histograms: Vec<i64>,
+}
+
+/// What the remote write 2.0 message should become; `None` when a reference leads nowhere.
+pub(crate) fn expected2(request: &pb2::Request) -> Option<Seen> {
+    let symbols = &request.symbols;
+    if symbols.first().is_some_and(|first| !first.is_empty()) {
+        return None;
+    }
+    let text = |symbol: u32| symbols.get(symbol as usize).cloned();
+    let labels = |refs: &[u32]| {
+        let pairs = refs.chunks(2).map(|pair| {
+            let [name, value] = pair else { return None };
+            Some(pb::Label { name: text(*name)?, value: text(*value)? })
+        });
+        pairs.collect::<Option<Vec<pb::Label>>>()
+    };
+    let mut seen = Seen::default();
+    let mut described = BTreeSet::new();
+    for series in &request.timeseries {
+        let exemplars = series.exemplars.iter().map(|e| {
+            Some(pb::Exemplar { labels: labels(&e.labels_refs)?, value: e.value, timestamp: e.timestamp })
+        });
+        // Field for field the same message but for the start.
+        let old = |h: &pb2::Histogram| pb::Histogram::decode(&h.encode_to_vec()[..]).unwrap();
+        let in_old_form = pb::TimeSeries {
+            labels: labels(&series.labels_refs)?,
+            samples: series
+                .samples
+                .iter()
+                .map(|s| pb::Sample { value: s.value, timestamp: s.timestamp })
+                .collect(),
+            exemplars: exemplars.collect::<Option<Vec<pb::Exemplar>>>()?,
+            histograms: series.histograms.iter().map(old).collect(),
+        };
+        let starts = Starts {
+            floats: series.samples.iter().map(|s| s.start_timestamp).collect(),
+            histograms: series.histograms.iter().map(|h| h.start_timestamp).collect(),
+        };
+        seen.refused_exemplars += in_old_form.exemplars.iter().filter(|e| exemplar(e).is_none()).count();
+        let is_valid = seen.add(&in_old_form, &starts);
+        let Some(m) = &series.metadata else { continue };
+        let described_as = (m.r#type, text(m.help_ref), text(m.unit_ref));
+        if described_as == (0, Some(String::new()), Some(String::new())) {
             continue;
         }
-        let metric_type = match m.r#type {
+        let (help, unit) = (described_as.1?, described_as.2?);
+        let name = in_old_form.labels.iter().find(|label| label.name == "__name__");
+        let Some(name) = name.filter(|_| is_valid) else { continue };
+        let family = family(&name.value, m.r#type);
+        if described.insert((family.clone(), m.r#type, m.help_ref, m.unit_ref)) {
+            seen.describe(&family, m.r#type, &help, &unit);
+        }
+    }
+    Some(seen)
+}
+
+fn family(name: &str, metric_type: i32) -> String {
+    let suffixes: &[&str] = match metric_type {
+        3 => &["_bucket", "_count", "_sum"],
+        4 => &["_bucket", "_gcount", "_gsum"],
+        5 => &["_count", "_sum"],
+        _ => &[],
+    };
+    let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|f| !f.is_empty());
+    family.unwrap_or(name).to_string()
+}
+
+impl Seen {
+    /// Adds what a series should become. False when its labels are refused.
+    fn add(&mut self, series: &pb::TimeSeries, starts: &Starts) -> bool {
+        let start = |starts: &[i64], i: usize, timestamp: i64| {
+            let start = starts.get(i).copied().unwrap_or(0);
+            if start > 0 && start <= timestamp { start } else { 0 }
+        };
+        let n_samples = series.samples.len() + series.histograms.len();
+        let histograms = series.histograms.iter().enumerate().map(|(i, h)| {
+            Some((h.timestamp, render(&histogram(h)?), start(&starts.histograms, i, h.timestamp)))
+        });
+        let accepted: Vec<(i64, String, i64)> = histograms.flatten().collect();
+        let n_invalid = series.histograms.len() - accepted.len();
+        self.refused_histograms += n_invalid;
+        let Some(labels) = labels(&series.labels) else {
+            self.refused_labels += n_samples - n_invalid;
+            return false;
+        };
+        let floats = series.samples.iter().enumerate();
+        let mut series = SeenSeries {
+            labels,
+            floats: floats
+                .map(|(i, s)| (s.timestamp, s.value.to_bits(), start(&starts.floats, i, s.timestamp)))
+                .collect(),
+            histograms: accepted,
+            exemplars: series.exemplars.iter().filter_map(exemplar).collect(),
+        };
+        let n_samples = series.floats.len() + series.histograms.len();
+        series.floats.retain(|(timestamp, ..)| CALENDAR.contains(timestamp));
+        series.histograms.retain(|(timestamp, ..)| CALENDAR.contains(timestamp));
+        self.refused_times += n_samples - series.floats.len() - series.histograms.len();
+        if series.floats.len() + series.histograms.len() + series.exemplars.len() > 0 {
+            self.series.push(series);
+        }
+        true
+    }
+
+    /// Adds what a description should become.
+    fn describe(&mut self, family: &str, metric_type: i32, help: &str, unit: &str) {
+        if family.is_empty() || family.len() > 1024 {
+            return;
+        }
+        let metric_type = match metric_type {
             1 => MetricType::Counter,
             2 => MetricType::Gauge,
             3 => MetricType::Histogram,
@@ -151,9 +271,8 @@ pub(crate) fn expected(request: &pb::WriteRequest) -> Seen {
             _ => MetricType::Unknown,
         };
         let cut = |text: &str| text[..text.floor_char_boundary(1024.min(text.len()))].to_string();
-        seen.metadata.push((m.metric_family_name.clone(), metric_type, cut(&m.help), cut(&m.unit)));
+        self.metadata.push((family.to_string(), metric_type, cut(help), cut(unit)));
     }
-    seen
 }
 
 fn labels(labels: &[pb::Label]) -> Option<Vec<(String, String)>> {

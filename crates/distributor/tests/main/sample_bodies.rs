@@ -3,6 +3,7 @@
 use prost::Message;
 use wire::generated::prometheus as pb;
 use wire::generated::prometheus::histogram::{Count, ZeroCount};
+use wire::generated::prometheus2 as pb2;
 
 /// Some time in 2026, whose varint has six bytes like all timestamps of today.
 pub(crate) const NOW: i64 = 1_795_251_153_981;
@@ -81,6 +82,59 @@ pub(crate) fn everything() -> pb::WriteRequest {
     pb::WriteRequest { timeseries, metadata }
 }
 
-pub(crate) fn snappy(request: &pb::WriteRequest) -> Vec<u8> {
+pub(crate) fn snappy(request: &impl Message) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+}
+
+/// A remote write 2.0 request with the texts of one of 1.0: every text once.
+pub(crate) fn in_version_2(request: &pb::WriteRequest) -> pb2::Request {
+    let mut symbols = vec![String::new()];
+    let mut symbol = |text: &str| {
+        let known = symbols.iter().position(|symbol| symbol == text);
+        known.unwrap_or_else(|| {
+            symbols.push(text.to_string());
+            symbols.len() - 1
+        }) as u32
+    };
+    let mut refs = |labels: &[pb::Label]| {
+        labels.iter().flat_map(|l| [symbol(&l.name), symbol(&l.value)]).collect::<Vec<u32>>()
+    };
+    let timeseries = request.timeseries.iter().map(|series| pb2::TimeSeries {
+        labels_refs: refs(&series.labels),
+        samples: series
+            .samples
+            .iter()
+            .map(|s| pb2::Sample { value: s.value, timestamp: s.timestamp, start_timestamp: 0 })
+            .collect(),
+        histograms: series
+            .histograms
+            .iter()
+            .map(|h| pb2::Histogram::decode(&h.encode_to_vec()[..]).unwrap())
+            .collect(),
+        exemplars: series
+            .exemplars
+            .iter()
+            .map(|e| pb2::Exemplar { labels_refs: refs(&e.labels), value: e.value, timestamp: e.timestamp })
+            .collect(),
+        metadata: Some(pb2::Metadata::default()),
+    });
+    let timeseries = timeseries.collect();
+    pb2::Request { symbols, timeseries }
+}
+
+/// A bit of everything that a sender of remote write 2.0 may send.
+pub(crate) fn everything2() -> pb2::Request {
+    let mut request = in_version_2(&everything());
+    request.symbols.push("Whether it answers".to_string());
+    let help_ref = request.symbols.len() as u32 - 1;
+    for (i, series) in request.timeseries.iter_mut().enumerate() {
+        for sample in &mut series.samples {
+            sample.start_timestamp = if i % 2 == 0 { NOW - 5_000 } else { 0 };
+        }
+        for histogram in &mut series.histograms {
+            histogram.start_timestamp = NOW - 7_000;
+        }
+        series.metadata = Some(pb2::Metadata { r#type: i as i32 % 4, help_ref, unit_ref: 0 });
+    }
+    request
 }
