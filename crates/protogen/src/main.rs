@@ -6,6 +6,9 @@
 //! Always true:
 //! - the code that is checked in is what this tool makes of the files that are checked in.
 
+mod opentelemetry;
+mod services;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::fs::write(generated().join(file), generate(proto, package)?)?;
         println!("{proto} -> {file}");
     }
+    std::fs::write(opentelemetry::file(), opentelemetry::generate()?)?;
+    println!("opentelemetry/proto -> opentelemetry.rs");
+    std::fs::write(services::file(), services::generate()?)?;
+    println!("firn/v1 -> firn.rs");
     Ok(())
 }
 

@@ -10,3 +10,8 @@ pub mod prometheus;
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote2.proto")]
 pub mod prometheus2;
+
+/// OpenTelemetry's metrics.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "generated; the fields are described in proto/opentelemetry")]
+pub mod opentelemetry;
