@@ -16,10 +16,12 @@ mod health;
 mod logs;
 mod memory;
 mod node;
+mod ring;
 mod run;
 
 pub use config::Config;
 pub use memory::{Shares, Split};
 pub use node::{Node, Role, Wiring};
+pub use ring::ring_routes;
 pub use run::run;
 pub use server::{Gate, Routes};

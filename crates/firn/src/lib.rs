@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use app::{Node, Role, Routes, Split};
 use bucket::Bucket;
 use model::Shards;
@@ -24,15 +25,15 @@ const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
 /// The shortest description of the system.
 async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
-    let bucket = bucket(node).await?;
+    if !node.config.cluster.members.is_empty() {
+        bail!("cluster.members names ingesters, but target is all: everything is in this one process");
+    }
+    let (storage, config) = (&node.config.storage, node.config.bucket.clone());
+    let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
     let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
     let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS);
     let querier = firn_querier::open(node, Arc::new(ingester.clone()), bucket);
     let queries = firn_query_frontend::open(node, querier);
-    Ok(pushes.merge(queries).merge(firn_ingester::routes(ingester)).into())
-}
-
-async fn bucket(node: &Node) -> anyhow::Result<Arc<Bucket>> {
-    let (storage, config) = (&node.config.storage, node.config.bucket.clone());
-    Ok(Bucket::connect(storage, config, node.clock.clone()).await?)
+    let stopping = queries.merge(firn_ingester::routes(node, ingester));
+    Ok(Routes { open: pushes.merge(stopping.clone()), stopping, unready: None })
 }

@@ -127,9 +127,18 @@ impl State {
 impl InFlight {
     /// Returns when all of them are answered, or after `patience`.
     pub async fn wait(self, patience: Duration) {
+        self.wait_for_all_but(0, patience).await;
+    }
+
+    /// As [`InFlight::wait`], for a request that closed the gate and is one of them itself.
+    pub async fn wait_for_others(self, patience: Duration) {
+        self.wait_for_all_but(1, patience).await;
+    }
+
+    async fn wait_for_all_but(self, n: usize, patience: Duration) {
         let Some(requests) = self.requests else { return };
         let mut waited = Duration::ZERO;
-        while Arc::strong_count(&requests) > 1 && waited < patience {
+        while Arc::strong_count(&requests) > 1 + n && waited < patience {
             runtime::sleep(PAUSE).await;
             waited += PAUSE;
         }
