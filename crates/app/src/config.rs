@@ -35,6 +35,8 @@ pub struct Config {
     pub bucket: config::bucket::Config,
     /// Reading blocks.
     pub scan: config::scan::Config,
+    /// Merging, retention, deletion.
+    pub compactor: config::compactor::Config,
     /// Evaluation.
     pub querier: config::querier::Config,
     /// Waiting for a querier.
@@ -59,6 +61,7 @@ impl Default for Config {
             ingester: config::ingester::Config::default(),
             bucket: config::bucket::Config::default(),
             scan: config::scan::Config::default(),
+            compactor: config::compactor::Config::default(),
             querier: config::querier::Config::default(),
             query_frontend: config::query_frontend::Config::default(),
             cluster: config::cluster::Config::default(),
@@ -135,6 +138,7 @@ impl Config {
         violations
             .extend(self.ingester.violations().into_iter().map(|violation| format!("ingester.{violation}")));
         violations.extend(self.bucket.violations());
+        violations.extend(self.compactor.violations());
         violations.extend(self.querier.violations());
         violations.extend(self.query_frontend.violations());
         violations.extend(self.cluster.violations());

@@ -7,7 +7,7 @@ use runtime::fault;
 
 use crate::action::{self, Line, Remove, TxnAction};
 use crate::deletes::{self, TableDeletion};
-use crate::file::add_of;
+use crate::file::{RunTag, add_of};
 use crate::snapshot::Snapshot;
 use crate::table::{LogTable, commit_info};
 use crate::vacuum::upload_ms;
@@ -50,8 +50,9 @@ pub struct Commit {
     pub txns: Vec<Txn>,
     /// What it is for.
     pub operation: Operation,
-    /// Tags that all adds have beside their own.
-    pub tags: Vec<(String, String)>,
+    /// Of each add, its place in a sequence of files that follow each other in the order of a block (tag `firn.run`);
+    /// empty when the adds stand each by itself.
+    pub runs: Vec<RunTag>,
     /// The deletions, by id, that the adds are without already. A file that another deletion concerns is not replaced
     /// by them: what it deletes would come back.
     pub applied: BTreeSet<String>,
@@ -227,10 +228,11 @@ impl LogTable {
                 deletion_vector: None,
             })
         }));
-        lines.extend(commit.adds.iter().map(|(file, size, summary)| {
+        lines.extend(commit.adds.iter().enumerate().map(|(at, (file, size, summary))| {
             let mut add = add_of(file, *size, now_ms, data_change, summary);
-            let tags = commit.tags.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-            add.tags.get_or_insert_default().extend(tags);
+            if let Some(run) = commit.runs.get(at) {
+                add.tags.get_or_insert_default().insert(RunTag::NAME.to_string(), Some(run.to_string()));
+            }
             Line::of_add(add)
         }));
         lines.extend(deletes::lines(commit, snapshot));

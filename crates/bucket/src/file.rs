@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use block::{BlockSummary, Day, FileSummary, RowsSummary, schema};
 use model::TimeRange;
@@ -16,6 +17,30 @@ pub struct NewFile {
     pub block: i64,
     /// Its partition.
     pub day: Day,
+}
+
+/// A file's place in a run: a sequence of files without a common series, in the order of a block.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunTag {
+    /// The run's id.
+    pub run: String,
+    /// The place in it, from 0.
+    pub place: u32,
+}
+
+impl RunTag {
+    pub(crate) const NAME: &str = "firn.run";
+
+    fn parse(text: &str) -> Option<RunTag> {
+        let (run, place) = text.rsplit_once('/')?;
+        Some(RunTag { run: run.to_string(), place: place.parse().ok()? })
+    }
+}
+
+impl fmt::Display for RunTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.run, self.place)
+    }
 }
 
 /// A file of a snapshot.
@@ -54,6 +79,11 @@ impl FileEntry {
     /// A tag that the writer left.
     pub fn tag(&self, name: &str) -> Option<&str> {
         self.add.tags.as_ref()?.get(name)?.as_deref()
+    }
+
+    /// The file's place in a run, if it is in one.
+    pub fn run(&self) -> Option<RunTag> {
+        self.tag(RunTag::NAME).and_then(RunTag::parse)
     }
 
     pub(crate) fn of(add: Add) -> FileEntry {

@@ -29,7 +29,7 @@ pub use commit::{Commit, Committed, Operation, Txn};
 pub use config::bucket::Config;
 pub use deletes::TableDeletion;
 pub use error::BucketError;
-pub use file::{FileEntry, FileStats, NewFile};
+pub use file::{FileEntry, FileStats, NewFile, RunTag};
 pub use snapshot::Snapshot;
 pub use store::{DirStore, StoreError, open_store};
 pub use table::{LogTable, Table};

@@ -11,6 +11,8 @@
 pub mod bucket;
 /// The ring.
 pub mod cluster;
+/// Merging, retention, deletion.
+pub mod compactor;
 /// Pushes.
 pub mod distributor;
 /// The log and the head.

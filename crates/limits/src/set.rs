@@ -87,6 +87,11 @@ limits! {
     /// Exemplars of one series in one window (one per scrape of every 15 s). More are dropped and counted; the samples
     /// that came with them are kept.
     max_exemplars_per_series: u32 = 480;
+    /// How long samples are kept (Mimir's name). Files whose newest sample is older are removed; 0 keeps all.
+    compactor_blocks_retention_period: PromDuration = PromDuration::secs(0);
+    /// Bytes that the tables of the tenant may take in the store. When they take more, the oldest days go first; the
+    /// newest day is kept whatever its size.
+    compactor_blocks_retention_bytes: u64 = 0;
     /// Series that one query may select.
     max_series_per_query: u64 = 0;
     /// Samples that one query may hold (the default of Prometheus's `--query.max-samples`).

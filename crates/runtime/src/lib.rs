@@ -16,6 +16,7 @@ mod random;
 mod service;
 mod shutdown;
 mod tasks;
+mod trace;
 
 pub use clock::{Clock, ManualClock};
 pub use duration::{DurationError, PromDuration, format_duration, parse_duration};
@@ -24,4 +25,5 @@ pub use process::ProcessStats;
 pub use random::random_u64;
 pub use service::{Service, Stopped, Supervisor};
 pub use shutdown::{Shutdown, ShutdownHandle};
-pub use tasks::{blocking, sleep, spawn, timeout};
+pub use tasks::{blocking, sleep, spawn, timeout, wait};
+pub use trace::TraceContext;

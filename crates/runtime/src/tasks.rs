@@ -25,6 +25,11 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Waits for `future` where [`blocking`] work needs it. Not for async tasks: it would block their thread.
+pub fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
 /// Waits for `future`, at most for `limit`; `None` says that it took longer.
 pub async fn timeout<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     tokio::time::timeout(limit, future).await.ok()
