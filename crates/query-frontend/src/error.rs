@@ -50,9 +50,8 @@ impl From<QueryError> for ApiError {
         let message = error.to_string();
         let (status, error_type) = match error.kind() {
             ErrorKind::Invalid => return ApiError::parameter("query", message),
-            ErrorKind::LimitExceeded | ErrorKind::RateLimited => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "execution")
-            }
+            ErrorKind::LimitExceeded => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             ErrorKind::Canceled => (canceled(), "canceled"),

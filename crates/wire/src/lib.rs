@@ -8,6 +8,7 @@
 //! - an `Ok` from [`Push::push`] means that everything not named in [`Pushed::refused`] is on the log.
 
 mod admin;
+pub mod bytes;
 pub mod generated;
 mod push;
 mod query;

@@ -108,6 +108,9 @@ pub enum QueryError {
     /// The caller went away.
     #[error("query was canceled")]
     Canceled,
+    /// More queries of the tenant are waiting than may: ask again later. Names the limit.
+    #[error("{0}")]
+    TooManyRequests(String),
     /// The samples could not be had.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -123,6 +126,7 @@ impl Classify for QueryError {
             QueryError::Execution(_) => ErrorKind::LimitExceeded,
             QueryError::Timeout(_) => ErrorKind::Timeout,
             QueryError::Canceled => ErrorKind::Canceled,
+            QueryError::TooManyRequests(_) => ErrorKind::RateLimited,
             QueryError::Select(e) => e.kind(),
             QueryError::Internal(_) => ErrorKind::Internal,
         }

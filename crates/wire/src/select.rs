@@ -149,18 +149,42 @@ pub struct Meter {
     name: &'static str,
     limit: u64,
     used: AtomicU64,
+    /// What of `used` was used in another process.
+    carried: u64,
     memory: Option<MemoryPart>,
 }
 
 impl Meter {
     /// A meter of the limit called `name`; 0 is no limit.
     pub fn new(name: &'static str, limit: u64) -> Meter {
-        Meter { name, limit, used: 0.into(), memory: None }
+        Meter { name, limit, used: 0.into(), carried: 0, memory: None }
     }
 
     /// A meter of bytes that are also taken from `memory`, until the meter is dropped.
     pub fn of_memory(name: &'static str, limit: u64, memory: MemoryPart) -> Meter {
-        Meter { name, limit, used: 0.into(), memory: Some(memory) }
+        Meter { name, limit, used: 0.into(), carried: 0, memory: Some(memory) }
+    }
+
+    /// The same limit of the same query in another process, where `used` of it were used before.
+    pub fn carried_on(name: &'static str, limit: u64, used: u64) -> Meter {
+        Meter { name, limit, used: used.into(), carried: used, memory: None }
+    }
+
+    /// The same meter, of bytes that are also taken from `memory` from now on.
+    pub fn taken_from(mut self, memory: MemoryPart) -> Meter {
+        self.carried = self.used();
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The limit's configuration key.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The limit, 0 for none.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Uses `n` more, or says which limit is in the way.
@@ -184,7 +208,7 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(memory) = &self.memory {
-            memory.sub(self.used());
+            memory.sub(self.used().saturating_sub(self.carried));
         }
     }
 }

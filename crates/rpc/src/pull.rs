@@ -1,0 +1,1 @@
+//! Queries wait here for queriers.
