@@ -343,6 +343,12 @@ fn spread(bits: u32) -> u64 {
 }
 
 impl RunHash {
+    /// The hash that a protocol without runs made itself.
+    #[inline]
+    pub(crate) fn of_key([low, high]: [u64; 2]) -> RunHash {
+        RunHash([low as u32, (low >> 32) as u32, high as u32])
+    }
+
     #[inline]
     pub(crate) fn of(raw: &[u8], seed: u64) -> RunHash {
         let hash = xxh3_128_with_seed(raw, seed);

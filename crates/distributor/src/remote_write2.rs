@@ -126,7 +126,7 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn find(&mut self, refs: Reader<'_>, intake: &mut Intake<'_>) -> Result<Option<Found>, DecodeError> {
-        let Some(key) = self.symbols.key_of(refs.clone(), intake.rules.seed)? else { return Ok(None) };
+        let Some(key) = self.symbols.key_of(&refs)? else { return Ok(None) };
         if let Some(found) = intake.known(key) {
             return Ok(Some(found));
         }
@@ -148,6 +148,10 @@ impl<'a> Request<'a> {
         while let Some(sample) = reader.plain_sample_with_start() {
             let start = plausible(sample.start, sample.timestamp);
             columns.push_float(sample.timestamp, start, stored(sample.bits));
+        }
+        // What Prometheus puts behind every sample: an empty description.
+        if reader.rest() == [0x2A, 0x00] {
+            return Ok(true);
         }
         while !reader.is_done() {
             let here = reader.clone();

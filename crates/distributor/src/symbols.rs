@@ -8,34 +8,31 @@ use crate::proto::{Malformed, Reader, Wire};
 /// request.
 ///
 /// The references to a text differ from request to request, so they cannot be what a series is known by. Its key is
-/// the hash of the hashes of its texts: each text is hashed once per request, whichever number of series names it.
+/// mixed from the hashes of its texts: each text is hashed once per request, whichever number of series names it. Those
+/// hashes are seeded and stay here, so nobody can prepare texts whose mixtures collide.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
     /// Where each text lies in the body.
     spans: Vec<(u32, u32)>,
     /// The seeded hash of each text.
-    hashes: Vec<[u8; 16]>,
-    /// The hashes of one series' texts, one behind the other.
-    key: Vec<u8>,
+    hashes: Vec<[u64; 2]>,
     /// One series' labels as remote write 1.0 sends them.
     run: Vec<u8>,
 }
 
 /// What a text takes here, in bytes that grow by doubling.
-pub(crate) const SYMBOL_BYTES: usize = 2 * (size_of::<(u32, u32)>() + size_of::<[u8; 16]>());
+pub(crate) const SYMBOL_BYTES: usize = 2 * (size_of::<(u32, u32)>() + size_of::<[u64; 2]>());
 
 impl Symbols {
     pub(crate) fn clear(&mut self) {
         self.spans.clear();
         self.hashes.clear();
-        self.key.clear();
         self.run.clear();
     }
 
     pub(crate) fn shrink(&mut self, keep: usize) {
         self.spans.shrink_to(keep / size_of::<(u32, u32)>());
-        self.hashes.shrink_to(keep / size_of::<[u8; 16]>());
-        self.key.shrink_to(keep);
+        self.hashes.shrink_to(keep / size_of::<[u64; 2]>());
         self.run.shrink_to(keep);
     }
 
@@ -43,7 +40,8 @@ impl Symbols {
     pub(crate) fn push(&mut self, text: &[u8], reader: &Reader<'_>, seed: u64) {
         let end = reader.pos() as u32;
         self.spans.push((end - text.len() as u32, end));
-        self.hashes.push(xxh3_128_with_seed(text, seed).to_le_bytes());
+        let hash = xxh3_128_with_seed(text, seed);
+        self.hashes.push([hash as u64, (hash >> 64) as u64]);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,18 +51,31 @@ impl Symbols {
     /// What a series with these packed references is known by; `None` when a name has no value. All of them are
     /// checked.
     #[inline]
-    pub(crate) fn key_of(&mut self, mut refs: Reader<'_>, seed: u64) -> Result<Option<RunHash>, Malformed> {
-        self.key.clear();
-        let at = refs.pos();
-        while !refs.is_done() {
-            let symbol = refs.varint()? as u32;
-            let Some(hash) = self.hashes.get(symbol as usize) else {
-                return Err(Malformed { what: OUT_OF_RANGE, at });
+    pub(crate) fn key_of(&self, refs: &Reader<'_>) -> Result<Option<RunHash>, Malformed> {
+        let (mut rest, mut n) = (refs.rest(), 0u32);
+        let mut key = Mixture::default();
+        while let [first, behind @ ..] = rest {
+            let symbol = match behind {
+                _ if *first < 0x80 => {
+                    rest = behind;
+                    usize::from(*first)
+                }
+                [second, behind @ ..] if *second < 0x80 => {
+                    rest = behind;
+                    usize::from(*first & 0x7F) | usize::from(*second) << 7
+                }
+                _ => {
+                    let mut reader = Reader::new(rest);
+                    let symbol = reader.varint().map_err(|e| refs.malformed(e.what))? as u32;
+                    rest = reader.rest();
+                    symbol as usize
+                }
             };
-            self.key.extend_from_slice(hash);
+            let Some(hash) = self.hashes.get(symbol) else { return Err(refs.malformed(OUT_OF_RANGE)) };
+            key.add(*hash);
+            n += 1;
         }
-        let is_paired = self.key.len().is_multiple_of(2 * size_of::<[u8; 16]>());
-        Ok(is_paired.then(|| RunHash::of(&self.key, seed)))
+        Ok(n.is_multiple_of(2).then(|| RunHash::of_key(key.0)))
     }
 
     /// Writes the labels with these packed references as remote write 1.0 sends them. False when one is not UTF-8,
@@ -110,6 +121,32 @@ impl Symbols {
         let (from, to) = *self.spans.get(symbol as usize)?;
         body.get(from as usize..to as usize)
     }
+}
+
+/// What hashes are mixed to, in their order.
+#[derive(Debug, Clone, Copy)]
+struct Mixture([u64; 2]);
+
+impl Default for Mixture {
+    fn default() -> Mixture {
+        // Digits of pi, as good as any other.
+        Mixture([0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344])
+    }
+}
+
+impl Mixture {
+    #[inline]
+    fn add(&mut self, [low, high]: [u64; 2]) {
+        let [a, b] = self.0;
+        self.0 = [folded(a ^ low, high | 1), folded(b.rotate_left(32) ^ high, low | 1)];
+    }
+}
+
+/// The halves of the product of two numbers, laid over one another.
+#[inline]
+fn folded(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 pub(crate) const OUT_OF_RANGE: &str = "a reference to a symbol that is not there";
@@ -180,14 +217,17 @@ mod tests {
 
     #[test]
     fn a_series_is_known_by_its_texts_and_not_by_their_numbers() {
-        let mut one = symbols(b"\x22\x00\x22\x01a\x22\x01b");
-        let mut other = symbols(b"\x22\x00\x22\x01x\x22\x01b\x22\x01a");
-        let key = one.key_of(Reader::new(&[1, 2]), 7).unwrap();
+        let one = symbols(b"\x22\x00\x22\x01a\x22\x01b");
+        let other = symbols(b"\x22\x00\x22\x01x\x22\x01b\x22\x01a");
+        let key = one.key_of(&Reader::new(&[1, 2])).unwrap();
         assert!(key.is_some());
-        assert_eq!(other.key_of(Reader::new(&[3, 2]), 7), Ok(key));
-        assert_ne!(other.key_of(Reader::new(&[2, 3]), 7), Ok(key));
-        assert_eq!(one.key_of(Reader::new(&[1, 3]), 7).unwrap_err().what, OUT_OF_RANGE);
-        assert_eq!(one.key_of(Reader::new(&[1]), 7), Ok(None), "a name without a value");
+        assert_eq!(other.key_of(&Reader::new(&[3, 2])), Ok(key));
+        assert_eq!(other.key_of(&Reader::new(&[0x83, 0x00, 0x82, 0x80, 0x00])), Ok(key), "long numbers");
+        assert_ne!(other.key_of(&Reader::new(&[2, 3])), Ok(key));
+        assert_ne!(other.key_of(&Reader::new(&[3, 2, 0, 0])), Ok(key));
+        assert_eq!(one.key_of(&Reader::new(&[1, 3])).unwrap_err().what, OUT_OF_RANGE);
+        assert!(one.key_of(&Reader::new(&[1, 0x82])).is_err(), "a number that does not end");
+        assert_eq!(one.key_of(&Reader::new(&[1])), Ok(None), "a name without a value");
     }
 
     #[test]
