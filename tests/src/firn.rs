@@ -18,7 +18,7 @@ pub struct Firn {
 /// How to start it.
 #[derive(Debug, Default, Clone)]
 pub struct FirnOptions {
-    /// Flags, such as `-ingester.wal.sync=always`.
+    /// Flags, such as `-ingester.wal.sync=always`. The tables lie in the folder unless `-storage.url` is among them.
     pub flags: Vec<String>,
     /// Environment, such as the fault to die of.
     pub env: Vec<(String, String)>,
@@ -57,9 +57,11 @@ impl Firn {
         // Each start has a log file of its own, since the address is read from it.
         let n = std::fs::read_dir(dir).map_or(0, Iterator::count);
         let mut command = Command::new(binary);
+        if !options.flags.iter().any(|flag| flag.starts_with("-storage.url=")) {
+            command.arg(format!("-storage.url={}", dir.join("tables").display()));
+        }
         command
             .arg("-server.http-listen-port=0")
-            .arg(format!("-storage.url={}", dir.join("tables").display()))
             .arg(format!("-storage.wal-dir={}", dir.join("wal").display()))
             .args(&options.flags)
             .envs(options.env.iter().map(|(name, value)| (name, value)));

@@ -4,6 +4,7 @@
 
 mod chance;
 mod cluster;
+mod fault_proxy;
 mod firn;
 mod http;
 mod parts;
@@ -14,6 +15,7 @@ mod surface;
 
 pub use chance::Chance;
 pub use cluster::{Cluster, ClusterOptions, Storage};
+pub use fault_proxy::{FaultProxy, ProxyFault, ProxyTarget};
 pub use firn::{Firn, FirnOptions, Started};
 pub use http::{Answer, delete, get, get_json, get_json_with, get_with, post, post_form, put};
 pub use parts::{part, shared};

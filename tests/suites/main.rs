@@ -5,6 +5,7 @@ mod bad_input;
 mod corpus;
 mod kill;
 mod readers;
+mod s3;
 mod senders;
 mod surface;
 mod tidy;

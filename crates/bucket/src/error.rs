@@ -4,6 +4,8 @@ use crate::{StoreError, Txn};
 
 /// More of what a store says is cut.
 const LONGEST_REASON: usize = 600;
+/// Operations for which an object that is not there is an answer.
+const READS: [&str; 4] = ["get", "read", "list", "delete"];
 
 /// Why an operation on a table failed.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,8 @@ impl BucketError {
     ) -> BucketError {
         let (store, path) = (store.to_string(), path.to_string());
         match error {
-            object_store::Error::NotFound { .. } => BucketError::NotFound(path),
+            // Of what is written, it is the bucket that is not there.
+            object_store::Error::NotFound { .. } if READS.contains(&operation) => BucketError::NotFound(path),
             other => {
                 let mut reason: String = other.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
                 let end = (0..=LONGEST_REASON).rev().find(|end| reason.is_char_boundary(*end));
