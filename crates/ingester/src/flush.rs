@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
 use block::{BlockMeta, BlockSeries, Day, WriteOptions, WrittenBlock, block_order, write_metrics};
-use bucket::{BucketError, Commit, LogTable, NewFile, Operation, Snapshot, Table, Txn};
+use bucket::{BucketError, Commit, LogTable, NewFile, Operation, Snapshot, Table};
 use model::{Classify, ErrorKind, SeriesData, Window};
 use runtime::{Service, Shutdown, fault};
 use wal::Lsn;
@@ -32,10 +32,10 @@ pub struct Flusher {
 
 /// A frozen generation of a shard.
 #[derive(Debug, Clone)]
-struct Piece {
-    shard: Arc<Shard>,
-    cut: PendingCut,
-    frozen: Arc<Frozen>,
+pub(crate) struct Piece {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) cut: PendingCut,
+    pub(crate) frozen: Arc<Frozen>,
 }
 
 /// What is to be flushed of a tenant.
@@ -195,19 +195,26 @@ impl Inner {
             fault::point("cut.due");
             let table = self.bucket.table(&tenant.id, Table::Metrics);
             let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
-            self.cut(tenant, *window, snapshot.as_deref())?;
+            let exemplars = self.exemplars_now(tenant).await?;
+            self.cut(tenant, *window, [snapshot.as_deref(), exemplars.as_deref()])?;
             Metrics::count(&self.metrics.cuts, reason.as_str());
             self.finish_pending(tenant, reason.as_str()).await?;
         }
-        Ok(())
+        self.commit_metadata(tenant, &[]).await
     }
 
     /// Freezes what all shards hold of the window, each under the lock of the shard and after the log knows.
-    fn cut(&self, tenant: &Tenant, window: Window, snapshot: Option<&Snapshot>) -> Result<(), FlushError> {
+    fn cut(
+        &self,
+        tenant: &Tenant,
+        window: Window,
+        snapshots: [Option<&Snapshot>; 2],
+    ) -> Result<(), FlushError> {
         for shard in tenant.shards() {
             let mut state = shard.state.lock();
-            // A log that lost its newest records in a machine's death may not know its newest cuts; the table does.
-            let in_table = in_table(snapshot, &self.app_id(&shard, self.shards));
+            // A log that lost its newest records in a machine's death may not know its newest cuts; the tables do.
+            let app_id = self.app_id(&shard, self.shards);
+            let in_table = snapshots.into_iter().filter_map(|snapshot| in_table(snapshot, &app_id)).max();
             let sequence = state.next_sequence.max(in_table.map_or(0, |newest| newest + 1));
             let Some(cut) = state.plan_cut(window, sequence, self.shards) else { continue };
             let record = CutRecord {
@@ -247,10 +254,7 @@ impl Inner {
         let table = self.bucket.table(&tenant.id, Table::Metrics);
         fault::point("upload.before_lookup");
         let snapshot = table.snapshot().await.map_err(store_error(tenant))?;
-        let is_there = |piece: &Piece| {
-            let newest = in_table(snapshot.as_deref(), &self.app_id(&piece.shard, piece.cut.shards));
-            newest.is_some_and(|newest| newest >= piece.cut.sequence)
-        };
+        let is_there = |piece: &Piece| self.is_in(snapshot.as_deref(), piece);
         let (there, missing): (Vec<Piece>, Vec<Piece>) = pieces.into_iter().partition(is_there);
         if !there.is_empty() {
             self.metrics.repeated_commits.inc();
@@ -282,6 +286,10 @@ impl Inner {
         pieces: &[Piece],
         reason: &'static str,
     ) -> Result<u64, FlushError> {
+        self.commit_exemplars(tenant, pieces).await?;
+        if let Err(e) = self.commit_metadata(tenant, pieces).await {
+            tracing::warn!(error = %e, "descriptions of metric families stay on the log");
+        }
         let window = pieces.first().map_or(Window { start: 0, length: 1 }, |piece| piece.cut.window);
         let file = table.new_file(Day::of(window.start));
         fault::point("upload.before_write");
@@ -292,14 +300,9 @@ impl Inner {
         fault::point("upload.before_put");
         table.upload(&file, written.bytes).await.map_err(store_error(tenant))?;
         fault::point("upload.after_put");
-        let txns = pieces.iter().map(|piece| Txn {
-            app_id: self.app_id(&piece.shard, piece.cut.shards),
-            version: piece.cut.sequence.cast_signed(),
-        });
         let commit = Commit {
             adds: vec![(file, size, written.summary.into())],
-            removes: Vec::new(),
-            txns: txns.collect(),
+            txns: self.txns(pieces),
             operation: Operation::Write,
             ..Commit::default()
         };
@@ -422,7 +425,7 @@ impl Inner {
     }
 
     /// The name under which a shard's cuts are known to the table.
-    fn app_id(&self, shard: &Shard, shards: u32) -> String {
+    pub(crate) fn app_id(&self, shard: &Shard, shards: u32) -> String {
         format!("{}/{}/{}", shard.number, shards, self.wal.issuer())
     }
 }
@@ -443,11 +446,11 @@ fn next_pieces(tenant: &Tenant) -> Vec<Piece> {
     fronts
 }
 
-fn in_table(snapshot: Option<&Snapshot>, app_id: &str) -> Option<Lsn> {
+pub(crate) fn in_table(snapshot: Option<&Snapshot>, app_id: &str) -> Option<Lsn> {
     snapshot?.txn(app_id).map(i64::cast_unsigned)
 }
 
-fn store_error(tenant: &Tenant) -> impl FnOnce(BucketError) -> FlushError {
+pub(crate) fn store_error(tenant: &Tenant) -> impl FnOnce(BucketError) -> FlushError {
     let tenant = tenant.id.clone();
     move |source| FlushError::Store { tenant, source }
 }

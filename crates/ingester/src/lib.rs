@@ -11,6 +11,7 @@
 //! - a cut keeps its sequence number for ever, so that repeating it commits nothing;
 //! - no lock is held across an await.
 
+mod beside;
 mod cut;
 mod error;
 mod families;
@@ -71,6 +72,12 @@ pub const FAULT_POINTS: &[&str] = &[
     "upload.after_write",
     "upload.before_put",
     "upload.after_put",
+    "upload.before_exemplars",
+    "upload.before_metadata",
+    "commit.before_exemplars",
+    "commit.after_exemplars",
+    "commit.before_metadata",
+    "commit.after_metadata",
     "commit.before",
     "commit.after",
     "commit.before_log",
@@ -189,16 +196,12 @@ impl Ingester {
         self.flush_all().await
     }
 
-    /// The descriptions of a tenant's metric families that came lately, by family, the newest of each first.
-    pub fn metadata(&self, tenant: &TenantId) -> Vec<Metadata> {
-        self.metadata_of(tenant, None)
-    }
-
     /// The log's random id, which is part of the names of transactions.
     pub fn issuer(&self) -> &str {
         self.inner.wal.issuer()
     }
 
+    /// The descriptions of one family or of all that came lately, by family, the newest of each first.
     fn metadata_of(&self, tenant: &TenantId, family: Option<&str>) -> Vec<Metadata> {
         let tenant = self.inner.tenants.get(tenant);
         tenant.map(|tenant| tenant.metadata.lock().list(family)).unwrap_or_default()

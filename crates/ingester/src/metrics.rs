@@ -27,6 +27,7 @@ pub struct Metrics {
     pub(crate) flushing: Gauge,
     pub(crate) pending_cuts: Gauge,
     pub(crate) block_bytes: Counter,
+    pub(crate) exemplar_bytes: Counter,
     pub(crate) newest_commit_secs: Gauge<f64, AtomicU64>,
     pub(crate) replay_bytes: Gauge,
     pub(crate) replay_read_bytes: Gauge,
@@ -79,6 +80,12 @@ impl Metrics {
         r.register("flushing", "Flushes going on", m.flushing.clone());
         r.register("pending_cuts", "Cuts that are not in the table yet", m.pending_cuts.clone());
         r.register_with_unit("block", "Bytes of blocks uploaded", Unit::Bytes, m.block_bytes.clone());
+        r.register_with_unit(
+            "exemplar_file",
+            "Bytes of files of exemplars uploaded",
+            Unit::Bytes,
+            m.exemplar_bytes.clone(),
+        );
         r.register_with_unit(
             "last_commit_timestamp",
             "When a cut was last committed",

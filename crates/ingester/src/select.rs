@@ -1,11 +1,11 @@
-//! Select: what is in no table yet, shard by shard, and then the newest table version that was seen.
+//! Select: what is in no table yet, shard by shard, and then the newest table version that is known.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bucket::Table;
-use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
+use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
 use wire::{
     LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats,
     Selected,
@@ -25,7 +25,7 @@ impl Select for Ingester {
             series.extend(state.head.select(&request.matchers, request.range, &request.budget)?);
         }
         // Read after the view was taken: what left the head before is in this version.
-        let table_version = self.inner.bucket.table(tenant, Table::Metrics).version_seen();
+        let table_version = self.version(tenant, Table::Metrics).await?;
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         let n_samples = request.budget.samples.used().saturating_sub(used_before);
         let stats = SelectStats { n_samples, ..SelectStats::default() };
@@ -45,7 +45,7 @@ impl Select for Ingester {
         }
         found.sort_unstable();
         found.dedup();
-        Ok(self.listed(tenant, Table::Metrics, found))
+        self.listed(tenant, Table::Metrics, found).await
     }
 
     async fn label_names(
@@ -58,7 +58,7 @@ impl Select for Ingester {
             self.check_deadline(&request.budget)?;
             names.extend(shard.state.lock().head.label_names(&request.selectors, request.range));
         }
-        Ok(self.listed(tenant, Table::Metrics, names.into_iter().collect()))
+        self.listed(tenant, Table::Metrics, names.into_iter().collect()).await
     }
 
     async fn label_values(
@@ -72,7 +72,7 @@ impl Select for Ingester {
             self.check_deadline(&request.budget)?;
             values.extend(shard.state.lock().head.label_values(name, &request.selectors, request.range));
         }
-        Ok(self.listed(tenant, Table::Metrics, values.into_iter().collect()))
+        self.listed(tenant, Table::Metrics, values.into_iter().collect()).await
     }
 
     async fn exemplars(
@@ -87,7 +87,7 @@ impl Select for Ingester {
             found.extend(state.head.exemplars(&request.selectors, request.range, &request.budget)?);
         }
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(self.listed(tenant, Table::Metrics, found))
+        self.listed(tenant, Table::Exemplars, found).await
     }
 
     async fn metadata(
@@ -98,14 +98,29 @@ impl Select for Ingester {
         let families = self.metadata_of(tenant, request.family.as_deref());
         let bytes: usize = families.iter().map(|known| known.family.len() + known.help.len() + 64).sum();
         request.budget.bytes.take(bytes as u64)?;
-        Ok(self.listed(tenant, Table::Metrics, families))
+        self.listed(tenant, Table::Metadata, families).await
     }
 }
 
 impl Ingester {
     /// A list that was taken from the head just now: what left the head before is in the version it names.
-    fn listed<T>(&self, tenant: &TenantId, table: Table, items: Vec<T>) -> Listed<T> {
-        Listed { items, table_version: self.inner.bucket.table(tenant, table).version_seen() }
+    async fn listed<T>(
+        &self,
+        tenant: &TenantId,
+        table: Table,
+        items: Vec<T>,
+    ) -> Result<Listed<T>, SelectError> {
+        Ok(Listed { items, table_version: self.version(tenant, table).await? })
+    }
+
+    /// The newest version of the table that this process knows: to be asked for after the view was taken. What earlier
+    /// processes committed is in it too, since the log is read to its end before the first answer; then there is no I/O.
+    async fn version(&self, tenant: &TenantId, table: Table) -> Result<Option<u64>, SelectError> {
+        let version = self.inner.bucket.table(tenant, table).version_confirmed().await;
+        version.map_err(|e| match e.kind() {
+            ErrorKind::Unavailable => SelectError::Unavailable(e.to_string()),
+            _ => SelectError::Corrupt(e.to_string()),
+        })
     }
 
     fn shards_of(&self, tenant: &TenantId) -> Vec<Arc<Shard>> {

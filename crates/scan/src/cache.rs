@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use block::read::{FloatRow, LabelRows};
+use model::{Metadata, SeenMetadata};
 use quick_cache::Weighter;
 
 use crate::file::FileMeta;
@@ -26,6 +27,8 @@ pub(crate) enum Key {
     Timeline(Arc<str>, u32),
     /// A row of a file's row group.
     Row(Arc<str>, usize, usize),
+    /// The descriptions in a file of the table `metadata`.
+    Metadata(Arc<str>),
     /// The label names of a file.
     Names(Arc<str>),
     /// The values of a label in a file.
@@ -39,6 +42,7 @@ pub(crate) enum Entry {
     Timeline(Arc<[i64]>),
     Row(Arc<FloatRow>),
     Strings(Arc<[Box<str>]>),
+    Metadata(Arc<[SeenMetadata]>),
 }
 
 /// Weighs entries by the memory they hold.
@@ -53,10 +57,16 @@ impl Weighter<Key, Entry> for Bytes {
             Entry::Timeline(times) => times.len() * 8,
             Entry::Row(row) => row.size(),
             Entry::Strings(strings) => strings.iter().map(|s| s.len() + 16).sum(),
+            Entry::Metadata(rows) => rows.iter().map(size_of_row).sum(),
         };
         // Key, hash table and allocations.
         held as u64 + 160
     }
+}
+
+fn size_of_row(row: &SeenMetadata) -> usize {
+    let Metadata { family, unit, help, .. } = &row.metadata;
+    size_of::<SeenMetadata>() + family.len() + unit.len() + help.len() + 48
 }
 
 impl Cache {

@@ -40,6 +40,25 @@ pub(crate) struct FileMeta {
     leaves: HashMap<String, Vec<usize>>,
 }
 
+/// How the rows of a file are laid out.
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    /// Row groups of several kinds of rows: the table `metrics`.
+    Kinds,
+    /// Rows of one kind: the table `exemplars`.
+    Rows,
+}
+
+impl Layout {
+    /// The columns without which nothing can be planned.
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Layout::Kinds => &["row_kind", "metric", "min_time", "max_time"],
+            Layout::Rows => &["metric", "ts"],
+        }
+    }
+}
+
 /// A file that a query reads.
 pub(crate) struct TableFile<'a> {
     pub(crate) path: Path,
@@ -63,7 +82,7 @@ impl FileMeta {
         self.leaves.get(name).and_then(|leaves| leaves.first()).copied().unwrap_or(usize::MAX)
     }
 
-    fn new(path: &str, parquet: ParquetMetaData) -> Result<FileMeta, ScanError> {
+    fn new(path: &str, parquet: ParquetMetaData, layout: Layout) -> Result<FileMeta, ScanError> {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let reader = unpanicked(|| ArrowReaderMetadata::try_new(Arc::new(parquet), options))
             .map_err(|e| ScanError::parquet(path, e))?;
@@ -74,18 +93,27 @@ impl FileMeta {
         }
         let mut meta =
             FileMeta { reader, series: Vec::new(), timelines: Vec::new(), labels: Vec::new(), leaves };
-        meta.sort_row_groups(path)?;
+        meta.require(path, layout.columns())?;
+        match layout {
+            Layout::Kinds => meta.sort_row_groups(path)?,
+            Layout::Rows => {}
+        }
         Ok(meta)
+    }
+
+    fn require(&self, path: &str, columns: &[&str]) -> Result<(), ScanError> {
+        match columns.iter().find(|name| !self.leaves.contains_key(**name)) {
+            None => Ok(()),
+            Some(name) => {
+                let reason = format!("column {name} is missing");
+                Err(ScanError::Corrupt { path: path.to_string(), reason })
+            }
+        }
     }
 
     fn sort_row_groups(&mut self, path: &str) -> Result<(), ScanError> {
         let corrupt =
             |reason: &str| ScanError::Corrupt { path: path.to_string(), reason: reason.to_string() };
-        for name in ["row_kind", "metric", "min_time", "max_time"] {
-            if !self.leaves.contains_key(name) {
-                return Err(corrupt(&format!("column {name} is missing")));
-            }
-        }
         let parquet = Arc::clone(self.parquet());
         let mut next_timeline = 0;
         for (index, group) in parquet.row_groups().iter().enumerate() {
@@ -137,11 +165,31 @@ impl<'a> TableFile<'a> {
         fetch: &'a Fetch,
         cache: &'a Cache,
     ) -> Result<TableFile<'a>, ScanError> {
+        TableFile::open_as(Layout::Kinds, path, entry, fetch, cache).await
+    }
+
+    /// Opens a file whose rows are all of one kind.
+    pub(crate) async fn open_rows(
+        path: Path,
+        entry: &FileEntry,
+        fetch: &'a Fetch,
+        cache: &'a Cache,
+    ) -> Result<TableFile<'a>, ScanError> {
+        TableFile::open_as(Layout::Rows, path, entry, fetch, cache).await
+    }
+
+    async fn open_as(
+        layout: Layout,
+        path: Path,
+        entry: &FileEntry,
+        fetch: &'a Fetch,
+        cache: &'a Cache,
+    ) -> Result<TableFile<'a>, ScanError> {
         let key: Arc<str> = path.as_ref().into();
         if let Some(Entry::Meta(meta)) = cache.get(&Key::Meta(Arc::clone(&key))) {
             return Ok(TableFile { path, key, meta, fetch, cache });
         }
-        let meta = Arc::new(read_meta(&path, entry.size, fetch).await?);
+        let meta = Arc::new(read_meta(&path, entry.size, layout, fetch).await?);
         cache.insert(Key::Meta(Arc::clone(&key)), Entry::Meta(Arc::clone(&meta)));
         Ok(TableFile { path, key, meta, fetch, cache })
     }
@@ -300,7 +348,7 @@ impl<'a> TableFile<'a> {
     }
 
     /// Columns of a row group, of some of its rows.
-    async fn read(
+    pub(crate) async fn read(
         &self,
         group: usize,
         columns: impl IntoIterator<Item = &str>,
@@ -373,7 +421,7 @@ fn unpanicked<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, 
         .unwrap_or_else(|_| Err(ParquetError::General("the file makes the decoder panic".to_string())))
 }
 
-async fn read_meta(path: &Path, size: u64, fetch: &Fetch) -> Result<FileMeta, ScanError> {
+async fn read_meta(path: &Path, size: u64, layout: Layout, fetch: &Fetch) -> Result<FileMeta, ScanError> {
     let broken = |e| ScanError::parquet(path.as_ref(), e);
     let mut decoder = ParquetMetaDataPushDecoder::try_new(size).map_err(broken)?;
     let tail = size.saturating_sub(TAIL)..size;
@@ -381,7 +429,7 @@ async fn read_meta(path: &Path, size: u64, fetch: &Fetch) -> Result<FileMeta, Sc
     decoder.push_range(tail, bytes).map_err(broken)?;
     loop {
         match unpanicked(|| decoder.try_decode()).map_err(broken)? {
-            DecodeResult::Data(meta) => return FileMeta::new(path.as_ref(), meta),
+            DecodeResult::Data(meta) => return FileMeta::new(path.as_ref(), meta, layout),
             DecodeResult::NeedsData(ranges) => {
                 let bytes = fetch.ranges(path, &ranges).await?;
                 decoder.push_ranges(ranges, bytes).map_err(broken)?;

@@ -8,6 +8,7 @@
 //! - labels are matched before any value is read, and label queries never read values or timestamps;
 //! - what is kept between queries lies in one cache with a bound.
 
+mod beside;
 mod cache;
 mod error;
 mod fetch;

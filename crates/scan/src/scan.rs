@@ -71,7 +71,7 @@ impl Select for Scan {
             }
             other => other?,
         };
-        self.memory.set(self.cache.weight());
+        self.note_memory();
         Ok(Selected { series, table_version: query.table.version_seen(), stats: query.fetch.stats() })
     }
 
@@ -88,7 +88,7 @@ impl Select for Scan {
             }
             other => other?,
         };
-        self.memory.set(self.cache.weight());
+        self.note_memory();
         found.sort();
         Ok(Listed { items: found, table_version: query.table.version_seen() })
     }
@@ -123,22 +123,49 @@ impl Select for Scan {
 
     async fn exemplars(
         &self,
-        _tenant: &TenantId,
-        _request: &LabelsRequest,
+        tenant: &TenantId,
+        request: &LabelsRequest,
     ) -> Result<Listed<ExemplarSeries>, SelectError> {
-        Ok(Listed { items: Vec::new(), table_version: None })
+        self.exemplars_in_table(tenant, request).await
     }
 
     async fn metadata(
         &self,
-        _tenant: &TenantId,
-        _request: &MetadataRequest,
+        tenant: &TenantId,
+        request: &MetadataRequest,
     ) -> Result<Listed<Metadata>, SelectError> {
-        Ok(Listed { items: Vec::new(), table_version: None })
+        self.metadata_in_table(tenant, request).await
     }
 }
 
 impl Scan {
+    /// A tenant's table.
+    pub(crate) fn table(&self, tenant: &TenantId, table: Table) -> Arc<LogTable> {
+        self.bucket.table(tenant, table)
+    }
+
+    /// Reads for one query.
+    pub(crate) fn fetch(&self) -> Fetch {
+        Fetch::new(Arc::clone(self.bucket.store()))
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Tells the budget what the cache takes.
+    pub(crate) fn note_memory(&self) {
+        self.memory.set(self.cache.weight());
+    }
+
+    pub(crate) fn check_deadline(&self, budget: &SelectBudget) -> Result<(), SelectError> {
+        let now: Instant = self.clock.instant();
+        match budget.deadline {
+            Some(deadline) if now >= deadline => Err(SelectError::Timeout),
+            _ => Ok(()),
+        }
+    }
+
     /// Label names, or the values of one label, from the rows that list them.
     async fn strings(
         &self,
@@ -154,7 +181,7 @@ impl Scan {
             }
             other => other?,
         };
-        self.memory.set(self.cache.weight());
+        self.note_memory();
         Ok(Listed { items: found.into_iter().collect(), table_version: query.table.version_seen() })
     }
 }
@@ -220,13 +247,7 @@ struct Found {
 
 impl<'a> Query<'a> {
     fn new(scan: &'a Scan, tenant: &TenantId, range: TimeRange, budget: &'a SelectBudget) -> Query<'a> {
-        Query {
-            scan,
-            table: scan.bucket.table(tenant, Table::Metrics),
-            range,
-            budget,
-            fetch: Fetch::new(Arc::clone(scan.bucket.store())),
-        }
+        Query { scan, table: scan.table(tenant, Table::Metrics), range, budget, fetch: scan.fetch() }
     }
 
     async fn select(
@@ -404,11 +425,7 @@ impl<'a> Query<'a> {
     }
 
     fn check_deadline(&self) -> Result<(), SelectError> {
-        let now: Instant = self.scan.clock.instant();
-        match self.budget.deadline {
-            Some(deadline) if now >= deadline => Err(SelectError::Timeout),
-            _ => Ok(()),
-        }
+        self.scan.check_deadline(self.budget)
     }
 }
 

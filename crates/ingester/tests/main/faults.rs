@@ -12,6 +12,7 @@ async fn a_store_that_fails_loses_nothing_and_is_tried_again_after_a_pause() {
     let node = world.open().await;
     let mut truth = Truth::new();
     node.accept(&mut truth, &scrape(2, 5, START)).await;
+    node.check(&truth, "before").await;
     world.store.fail(On::Everything, Fault::Refuse, None);
     assert!(node.ingester.flush().await.is_err());
     assert_eq!(node.recent().await.0, truth, "it stays readable");
@@ -56,6 +57,7 @@ async fn a_store_that_stalls_stops_neither_pushes_nor_selects() {
     let node = world.open().await;
     let mut truth = Truth::new();
     node.accept(&mut truth, &scrape(2, 5, START)).await;
+    node.check(&truth, "before").await;
     world.store.fail(On::Everything, Fault::Stall, None);
     let ingester = node.ingester.clone();
     let flush = tokio::spawn(async move { ingester.flush().await });

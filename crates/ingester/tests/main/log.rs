@@ -2,9 +2,6 @@
 
 use std::path::PathBuf;
 
-use model::{Metadata, MetricType};
-use wire::Push;
-
 use crate::world::{
     HOUR, MINUTE, SHARDS, START, Sample, Truth, World, histogram, histograms_batch, labels, noisy_scrape,
     scrape, started_batch, tenant,
@@ -48,30 +45,6 @@ async fn a_replay_gives_back_everything_with_every_bit() {
     node.check(&truth, "after a flush").await;
     let node = world.kill(node).await;
     node.check(&truth, "after another kill").await;
-}
-
-#[tokio::test]
-async fn metadata_survives_kills_and_the_release_of_the_log() {
-    let mut world = World::new();
-    let mut node = world.open().await;
-    let family = |help: &str| Metadata {
-        family: "up".to_string(),
-        metric_type: MetricType::Gauge,
-        unit: String::new(),
-        help: help.to_string(),
-    };
-    for help in ["first", "second"] {
-        let batch = model::Batch { metadata: vec![family(help)], ..model::Batch::default() };
-        node.ingester.push(&tenant(), &batch).await.unwrap();
-    }
-    world.time.set(START + 2 * HOUR);
-    for minute in 0..100 {
-        node.accept(&mut Truth::new(), &scrape(10, 100, START + minute * MINUTE)).await;
-    }
-    node.ingester.flush().await.unwrap();
-    assert!(!world.files.files().iter().any(|(path, _)| path.ends_with("00000000000000000001.wal")));
-    node = world.kill(node).await;
-    assert_eq!(node.ingester.metadata(&tenant()), [family("second"), family("first")]);
 }
 
 #[tokio::test]

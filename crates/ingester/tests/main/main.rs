@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cuts;
+mod exemplars;
 mod faults;
 mod history;
 mod limits;
 mod log;
 mod logged;
+mod metadata;
 mod points;
+mod versions;
 mod world;

@@ -7,7 +7,7 @@ use ::limits::{Limits, LimitsHandle, PromDuration};
 use bucket::{Bucket, Table};
 use ingester::{Config, Deps, Flusher, Ingester, Metrics, SyncMode};
 use model::{
-    Batch, BatchSeries, BucketSpan, Counts, Histogram, HistogramSample, Labels, Matcher, MatcherOp,
+    Batch, BatchSeries, BucketSpan, Counts, Exemplar, Histogram, HistogramSample, Labels, Matcher, MatcherOp,
     ResetHint, SeriesData, ShardBatch, Shards, TenantId, TimeRange, shard_of,
 };
 use object_store::memory::InMemory;
@@ -43,7 +43,7 @@ pub(crate) struct Node {
     pub(crate) ingester: Ingester,
     pub(crate) flusher: Flusher,
     pub(crate) bucket: Arc<Bucket>,
-    scan: Arc<Scan>,
+    pub(crate) scan: Arc<Scan>,
     registry: Registry,
 }
 
@@ -74,9 +74,25 @@ impl World {
         }
     }
 
-    pub(crate) async fn open(&self) -> Node {
+    /// Another handle of the store, as another process has.
+    pub(crate) async fn bucket(&self) -> Arc<Bucket> {
         let deps = bucket::Deps { store: Arc::new(self.store.clone()), clock: self.clock.clone() };
-        let bucket = Bucket::open(bucket::Config::default(), deps).await.unwrap();
+        Bucket::open(bucket::Config::default(), deps).await.unwrap()
+    }
+
+    /// What a querier in another process reads the tables with.
+    pub(crate) async fn scan(&self) -> Arc<Scan> {
+        self.scan_of(self.bucket().await)
+    }
+
+    fn scan_of(&self, bucket: Arc<Bucket>) -> Arc<Scan> {
+        let memory = MemoryPart::unlimited("cache");
+        let deps = scan::Deps { bucket, memory, clock: self.clock.clone() };
+        Scan::open(scan::Config::default(), deps)
+    }
+
+    pub(crate) async fn open(&self) -> Node {
+        let bucket = self.bucket().await;
         let mut registry = Registry::default();
         let deps = Deps {
             wal_dir: "wal".into(),
@@ -89,12 +105,7 @@ impl World {
             metrics: Metrics::register(&mut registry),
         };
         let (ingester, flusher, _syncer) = Ingester::open(self.config.clone(), deps).await.unwrap();
-        let deps = scan::Deps {
-            bucket: Arc::clone(&bucket),
-            memory: MemoryPart::unlimited("cache"),
-            clock: self.clock.clone(),
-        };
-        let scan = Scan::open(scan::Config::default(), deps);
+        let scan = self.scan_of(Arc::clone(&bucket));
         Node { ingester, flusher, bucket, scan, registry }
     }
 
@@ -230,6 +241,25 @@ pub(crate) fn histograms_batch(samples: &[(Labels, HistogramSample)]) -> Batch {
         let part = part_of(&mut batch, labels);
         part.series.push(BatchSeries { n_histograms: 1, ..series });
         part.histograms.push(sample.clone());
+    }
+    batch
+}
+
+/// An exemplar: its series, its time, its value, and the trace it names.
+pub(crate) type Example = (Labels, i64, f64, String);
+
+/// Exemplars as Prometheus sends them: each as a series of its own, without samples.
+pub(crate) fn exemplars_batch(exemplars: &[Example]) -> Batch {
+    let mut batch = Batch::default();
+    for (labels, timestamp, value, trace) in exemplars {
+        let series = series_of(&mut batch, labels);
+        let from = batch.bytes.len() as u32;
+        model::push_label(&mut batch.bytes, "trace_id", trace);
+        model::push_label(&mut batch.bytes, "span_id", "00f067aa0ba902b7");
+        let own = (from, batch.bytes.len() as u32);
+        let part = part_of(&mut batch, labels);
+        part.series.push(BatchSeries { n_exemplars: 1, ..series });
+        part.exemplars.push(Exemplar { timestamp: *timestamp, value: *value, labels: own });
     }
     batch
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -34,6 +35,8 @@ pub enum On {
     Everything,
     /// Puts of paths that end so.
     Put(&'static str),
+    /// Puts of paths in which this occurs.
+    PutIn(&'static str),
 }
 
 /// A store in front of another one.
@@ -80,6 +83,12 @@ impl FaultyStore {
         self.plan.lock().n_puts
     }
 
+    /// The paths of all objects, whatever fails.
+    pub async fn objects(&self) -> Vec<String> {
+        let listed: Result<Vec<_>> = self.inner.list(None).try_collect().await;
+        listed.unwrap_or_default().into_iter().map(|meta| meta.location.to_string()).collect()
+    }
+
     fn fault_of(&self, put: Option<&Path>) -> Option<Fault> {
         let mut plan = self.plan.lock();
         plan.n_puts += usize::from(put.is_some());
@@ -87,6 +96,7 @@ impl FaultyStore {
         let hit = match on {
             On::Everything => true,
             On::Put(suffix) => put.is_some_and(|path| path.as_ref().ends_with(suffix)),
+            On::PutIn(part) => put.is_some_and(|path| path.as_ref().contains(part)),
         };
         if !hit {
             return None;
