@@ -1,8 +1,10 @@
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use block::{Day, schema};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use model::TenantId;
 use object_store::path::Path;
@@ -154,8 +156,18 @@ impl LogTable {
     }
 
     /// A whole file of the table; `None` when vacuum took it.
-    pub async fn read_file(&self, path: &str) -> Result<Option<bytes::Bytes>, BucketError> {
+    pub async fn read_file(&self, path: &str) -> Result<Option<Bytes>, BucketError> {
         self.shared.get(&self.object(path)).await
+    }
+
+    /// Which table it is.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Parts of a file of the table, in order.
+    pub async fn read(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BucketError> {
+        self.shared.ranges(&self.object(path), ranges).await
     }
 
     /// The table's folder.

@@ -2,16 +2,12 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
 use http_body_util::{BodyExt, Limited};
-use jiff::Timestamp;
+use server::{parse_time, to_millis};
 
 use crate::error::ApiError;
 
 /// The most bytes of a form. Dashboards send long queries by POST, but not this long.
 const FORM_BYTES_MAX: usize = 10 << 20;
-
-/// Prometheus's names for the ends of time (`web/api/v1`: `MinTime`, `MaxTime`).
-const MIN_TIME: &str = "-292273086-05-16T16:47:06Z";
-const MAX_TIME: &str = "292277025-08-18T07:12:54.999999999Z";
 
 /// The parameters of a request: those of the URL and those of a form, in this order.
 #[derive(Debug, Default)]
@@ -72,21 +68,6 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
-/// A time in float seconds or RFC 3339, as milliseconds.
-pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
-    if let Ok(secs) = text.parse::<f64>() {
-        return to_millis(secs).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"));
-    }
-    match text {
-        MIN_TIME => Ok(i64::MIN),
-        MAX_TIME => Ok(i64::MAX),
-        _ => match text.parse::<Timestamp>() {
-            Ok(time) => Ok(time.as_millisecond()),
-            Err(_) => Err(format!("cannot parse {text:?} to a valid timestamp")),
-        },
-    }
-}
-
 /// A duration in float seconds or Prometheus's notation, as milliseconds.
 pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     if let Ok(secs) = text.parse::<f64>() {
@@ -98,12 +79,6 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     i64::try_from(duration.as_millis()).map_err(|e| e.to_string())
 }
 
-fn to_millis(secs: f64) -> Option<i64> {
-    let ms = (secs * 1000.0).round();
-    // 2^63 is the first float that does not fit.
-    (ms.is_finite() && ms.abs() < 9_223_372_036_854_775_808.0).then_some(ms as i64)
-}
-
 fn is_form(request: &Request<Body>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     content_type.is_none_or(|t| t.starts_with("application/x-www-form-urlencoded"))
@@ -112,18 +87,6 @@ fn is_form(request: &Request<Body>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_float_seconds_or_rfc_3339() {
-        assert_eq!(parse_time("1.5"), Ok(1500));
-        assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time(MIN_TIME), Ok(i64::MIN));
-        for bad in ["", "now", "1e300", "NaN", "30s"] {
-            assert!(parse_time(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn durations_are_float_seconds_or_notation() {

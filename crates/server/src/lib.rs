@@ -13,6 +13,7 @@ mod metrics;
 mod ops;
 mod process;
 mod tenant;
+mod time;
 
 pub use gate::{Gate, InFlight, Routes, Unready};
 pub use listen::{Bound, Config, ListenError, Serve};
@@ -20,3 +21,4 @@ pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, SetLevel, Text, routes as ops_routes};
 pub use process::{memory_metrics, process_metrics};
 pub use tenant::{TENANT_HEADER, TenantError, tenant, tenants};
+pub use time::{parse_time, to_millis};

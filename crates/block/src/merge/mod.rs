@@ -9,6 +9,7 @@
 //! - of each input a bounded piece is in memory, of the outputs a row group.
 
 mod batch;
+mod beside;
 mod copy;
 mod cursor;
 mod series;
@@ -26,6 +27,8 @@ use crate::read::ReadError;
 use crate::write::{BlockMeta, Writer};
 use crate::{BlockSummary, WriteOptions, WrittenBlock, block_order};
 use cursor::Cursor;
+
+pub use beside::{WholeFile, merge_exemplars, merge_metadata};
 
 /// Timelines are shared over all shards: a merge does not know which shard a series is of.
 const SHARD: u32 = 0;
