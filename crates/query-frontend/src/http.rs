@@ -13,7 +13,7 @@ use tower_http::compression::CompressionLayer;
 use wire::Query;
 
 use crate::error::ApiError;
-use crate::{json, labels, query};
+use crate::{exemplars, json, labels, metadata, query};
 
 /// What the frontend is made of.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub fn routes(deps: Deps) -> Router {
         .route("/series", get(labels::series).post(labels::series))
         .route("/labels", get(labels::names).post(labels::names))
         .route("/label/{name}/values", get(labels::values).post(labels::values))
+        .route("/query_exemplars", get(exemplars::query).post(exemplars::query))
+        .route("/metadata", get(metadata::query).post(metadata::query))
         .route("/status/buildinfo", get(buildinfo))
         .with_state(deps);
     Router::new()

@@ -7,9 +7,11 @@
 //! - every answer is JSON with a `status`, and an error says by its `errorType` and its HTTP status who has to act.
 
 mod error;
+mod exemplars;
 mod http;
 mod json;
 mod labels;
+mod metadata;
 mod params;
 mod query;
 

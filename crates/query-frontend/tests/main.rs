@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, header};
 use http_body_util::BodyExt;
-use model::{ExemplarSeries, Labels, MatrixSeries, Metadata, SampleValue, TenantIds, Value, VectorSample};
+use model::{
+    ExemplarPoint, ExemplarSeries, Labels, MatrixSeries, Metadata, MetricType, SampleValue, TenantIds, Value,
+    VectorSample,
+};
 use query_frontend::{Deps, routes};
 use runtime::Clock;
 use tower::ServiceExt;
@@ -78,12 +81,37 @@ impl Query for Scripted {
         Ok(vec![format!("value of {name}")])
     }
 
-    async fn exemplars(&self, _: &TenantIds, _: &LabelsRequest) -> Result<Vec<ExemplarSeries>, QueryError> {
-        Ok(Vec::new())
+    async fn exemplars(
+        &self,
+        _: &TenantIds,
+        request: &LabelsRequest,
+    ) -> Result<Vec<ExemplarSeries>, QueryError> {
+        self.labels_asked.lock().unwrap().push(request.clone());
+        let point = |timestamp, value, trace: &str| ExemplarPoint {
+            timestamp,
+            value,
+            labels: Labels::from_pairs([("trace_id", trace)]),
+        };
+        let labels = Labels::from_pairs([("__name__", "latency_bucket"), ("le", "0.5")]);
+        Ok(vec![ExemplarSeries {
+            labels,
+            exemplars: vec![point(1500, 0.25, "a\"b"), point(2000, f64::NAN, "c")],
+        }])
     }
 
-    async fn metadata(&self, _: &TenantIds, _: &MetadataRequest) -> Result<Vec<Metadata>, QueryError> {
-        Ok(Vec::new())
+    async fn metadata(&self, _: &TenantIds, request: &MetadataRequest) -> Result<Vec<Metadata>, QueryError> {
+        let one = |family: &str, metric_type, unit: &str, help: &str| Metadata {
+            family: family.to_string(),
+            metric_type,
+            unit: unit.to_string(),
+            help: help.to_string(),
+        };
+        let all = [
+            one("latency", MetricType::Histogram, "seconds", "How \"long\"."),
+            one("latency", MetricType::GaugeHistogram, "", "old"),
+            one("up", MetricType::Unknown, "", ""),
+        ];
+        Ok(all.into_iter().filter(|one| request.family.as_ref().is_none_or(|f| *f == one.family)).collect())
     }
 }
 
@@ -167,6 +195,12 @@ async fn wrong_parameters_are_named() {
         ("/series?match[]=%7B%7D", "at least one non-empty matcher"),
         ("/series?match[]=sum(up)", r#"invalid parameter \"match[]\""#),
         ("/labels?start=2&end=1", r#"invalid parameter \"end\""#),
+        ("/query_exemplars", "parse error: no expression found in input"),
+        ("/query_exemplars?query=up{", "1:4: parse error: unexpected end of input inside braces"),
+        ("/query_exemplars?query=up&start=x", r#"invalid parameter \"start\""#),
+        ("/query_exemplars?query=up&start=2&end=1", "end timestamp must not be before start timestamp"),
+        ("/metadata?limit=x", "limit must be a number"),
+        ("/metadata?limit_per_metric=1.5", "limit_per_metric must be a number"),
     ];
     for (path, expected) in cases {
         let (status, body) = Api::new().get(&format!("/api/v1{path}")).await;
@@ -210,6 +244,65 @@ async fn label_queries_pass_on_selectors_and_times() {
     assert_eq!(names, r#"{"status":"success","data":["__name__","job"]}"#);
     let (_, values) = api.get("/api/v1/label/U__a_2e_b/values").await;
     assert_eq!(values, r#"{"status":"success","data":["value of a.b"]}"#);
+}
+
+#[tokio::test]
+async fn exemplars_are_asked_for_by_every_selector_of_an_expression() {
+    let api = Api::new();
+    let data = concat!(
+        r#"[{"seriesLabels":{"__name__":"latency_bucket","le":"0.5"},"exemplars":["#,
+        r#"{"labels":{"trace_id":"a\"b"},"value":"0.25","timestamp":1.500},"#,
+        r#"{"labels":{"trace_id":"c"},"value":"NaN","timestamp":2}]}]"#
+    );
+    let expected = (200, format!(r#"{{"status":"success","data":{data}}}"#));
+    let query = "query=rate(a%5B5m%5D)%2Fon()%20b%7Bx%3D%22y%22%7D&start=1.5&end=2";
+    assert_eq!(api.get(&format!("/api/v1/query_exemplars?{query}")).await, expected);
+    let form = Request::post("/prometheus/api/v1/query_exemplars")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(query))
+        .unwrap();
+    assert_eq!(api.send(form).await, expected);
+    let asked = api.querier.labels_asked.lock().unwrap();
+    assert_eq!((asked.len(), asked[0].range.start, asked[0].range.end), (2, 1500, 2000));
+    let mut selectors: Vec<Vec<String>> =
+        asked[0].selectors.iter().map(|all| all.iter().map(ToString::to_string).collect()).collect();
+    selectors.iter_mut().for_each(|all| all.sort());
+    let expected = [vec![r#"__name__="a""#], vec![r#"__name__="b""#, r#"x="y""#]];
+    assert_eq!(selectors, expected);
+}
+
+#[tokio::test]
+async fn an_expression_without_a_selector_has_no_exemplars_and_asks_nobody() {
+    let api = Api::new();
+    let (status, body) = api.get("/api/v1/query_exemplars?query=1%2B1").await;
+    assert_eq!((status, body.as_str()), (200, r#"{"status":"success","data":[]}"#));
+    assert!(api.querier.labels_asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn descriptions_are_shown_by_family_within_both_limits() {
+    let latency = r#"{"type":"histogram","unit":"seconds","help":"How \"long\"."}"#;
+    let old = r#"{"type":"gaugehistogram","unit":"","help":"old"}"#;
+    let up = r#""up":[{"type":"unknown","unit":"","help":""}]"#;
+    let all = format!(r#""latency":[{latency},{old}],{up}"#);
+    let cases = [
+        ("", all.clone()),
+        ("?limit=-1&limit_per_metric=-1", all.clone()),
+        ("?limit_per_metric=0", all),
+        ("?limit=0", String::new()),
+        ("?limit=1", format!(r#""latency":[{latency},{old}]"#)),
+        ("?limit_per_metric=1", format!(r#""latency":[{latency}],{up}"#)),
+        ("?metric=up", up.to_string()),
+        ("?metric=down", String::new()),
+    ];
+    for (query, expected) in cases {
+        let (status, body) = Api::new().get(&format!("/api/v1/metadata{query}")).await;
+        assert_eq!(
+            (status, body),
+            (200, format!(r#"{{"status":"success","data":{{{expected}}}}}"#)),
+            "{query}"
+        );
+    }
 }
 
 #[tokio::test]
