@@ -10,7 +10,7 @@ pub(crate) use request::{
     budget_of, labels_request, labels_to_wire, metadata_request, metadata_to_wire, query_request,
     query_to_wire, select_request, select_to_wire,
 };
-pub(crate) use result::{Assembler, Outcome, Outgoing, disassemble, select_stats, select_stats_to_wire};
+pub(crate) use result::{Assembler, Outcome, disassemble, select_stats, select_stats_to_wire};
 pub(crate) use series::{SeriesIn, SeriesOut};
 
 use crate::generated::firn;

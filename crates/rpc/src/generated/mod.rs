@@ -2,5 +2,5 @@
 //! needs a protobuf compiler.
 
 #[rustfmt::skip]
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated; the fields are described in proto/firn/v1")]
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::allow_attributes_without_reason, reason = "generated; the fields are described in proto/firn/v1")]
 pub(crate) mod firn;
