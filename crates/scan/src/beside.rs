@@ -13,6 +13,7 @@ use model::{
 use wire::{LabelsRequest, Listed, MetadataRequest, SelectBudget, SelectError};
 
 use crate::cache::{Entry, Key};
+use crate::deletes::Deleted;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::TableFile;
@@ -81,7 +82,7 @@ impl<'a> Query<'a> {
         let metrics = metrics.as_deref();
         let files = self.files(request.min_table_version, request.range, metrics).await?;
         let mut found = Found::new();
-        let reads: Vec<_> = files.iter().map(|entry| self.read_exemplars(entry, request, metrics)).collect();
+        let reads: Vec<_> = files.iter().map(|file| self.read_exemplars(file, request, metrics)).collect();
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
         while let Some(read) = reads.next().await {
             for (labels, points) in read? {
@@ -96,7 +97,7 @@ impl<'a> Query<'a> {
 
     async fn read_exemplars(
         &self,
-        entry: &FileEntry,
+        (entry, deleted): &(Arc<FileEntry>, Deleted),
         request: &LabelsRequest,
         metrics: Option<&[String]>,
     ) -> Result<Vec<(Labels, Vec<ExemplarPoint>)>, ScanError> {
@@ -104,7 +105,7 @@ impl<'a> Query<'a> {
         let file = TableFile::open_rows(path, entry, &self.fetch, self.scan.cache()).await?;
         let parquet = file.meta.parquet();
         let (ts, metric) = (file.meta.leaf("ts"), file.meta.leaf("metric"));
-        let mut wanted = Wanted { request, budget: self.budget, found: Vec::new() };
+        let mut wanted = Wanted { request, deleted, budget: self.budget, found: Vec::new() };
         for (group, footer) in parquet.row_groups().iter().enumerate() {
             if !plan::row_group(footer, (ts, ts, metric), request.range, metrics) {
                 continue;
@@ -125,7 +126,7 @@ impl<'a> Query<'a> {
         let families = request.family.clone().map(|family| vec![family]);
         let files = self.files(request.min_table_version, TimeRange::ALL, families.as_deref()).await?;
         let mut found = Vec::new();
-        let reads: Vec<_> = files.iter().map(|entry| self.read_metadata(entry)).collect();
+        let reads: Vec<_> = files.iter().map(|(entry, _)| self.read_metadata(entry)).collect();
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
         while let Some(rows) = reads.next().await {
             self.scan.check_deadline(self.budget)?;
@@ -159,15 +160,17 @@ impl<'a> Query<'a> {
         min_version: Option<u64>,
         range: TimeRange,
         names: Option<&[String]>,
-    ) -> Result<Vec<Arc<FileEntry>>, BucketError> {
-        let snapshot = self.table.snapshot_at_least(min_version).await?;
-        Ok(snapshot.map(|snapshot| plan::files(&snapshot, range, names)).unwrap_or_default())
+    ) -> Result<Vec<(Arc<FileEntry>, Deleted)>, BucketError> {
+        let Some(snapshot) = self.table.snapshot_at_least(min_version).await? else { return Ok(Vec::new()) };
+        let files = plan::files(&snapshot, range, names).into_iter();
+        Ok(files.map(|entry| (Arc::clone(&entry), Deleted(snapshot.deletions_of(&entry)))).collect())
     }
 }
 
 /// Takes what is wanted out of the rows of a file, whose series follow each other.
 struct Wanted<'a> {
     request: &'a LabelsRequest,
+    deleted: &'a Deleted,
     budget: &'a SelectBudget,
     found: Vec<(Labels, Vec<ExemplarPoint>)>,
 }
@@ -186,7 +189,7 @@ impl Wanted<'_> {
             let selected = known.unwrap_or_else(|| is_any(&self.request.selectors, &run));
             is_selected = Some(selected);
             previous.clone_from(&run);
-            if !selected {
+            if !selected || self.deleted.takes(&run, rows.timestamp(row)) {
                 continue;
             }
             let labels = rows.labels(row).map_err(broken)?;

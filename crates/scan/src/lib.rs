@@ -10,6 +10,7 @@
 
 mod beside;
 mod cache;
+mod deletes;
 mod error;
 mod fetch;
 mod file;

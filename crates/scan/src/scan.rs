@@ -6,7 +6,7 @@ use std::time::Instant;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use block::read::{Clip, FloatRow, PartRow, ReadError, RowForm, SampleRows, assemble};
-use bucket::{Bucket, FileEntry, LogTable, Table};
+use bucket::{Bucket, FileEntry, LogTable, Snapshot, Table};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::{
     ExemplarSeries, FloatColumn, Labels, Matcher, Metadata, SeriesData, SeriesId, TenantId, TimeRange,
@@ -19,10 +19,14 @@ use wire::{
 
 use crate::Config;
 use crate::cache::Cache;
+use crate::deletes::{self, Deleted, Rest};
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::{PIECE_ROWS, TableFile};
 use crate::plan;
+
+/// How many row groups are read at once.
+const GROUPS_AT_ONCE: usize = 4;
 
 /// What a scan needs.
 #[derive(Debug, Clone)]
@@ -146,7 +150,7 @@ impl Scan {
 
     /// Reads for one query.
     pub(crate) fn fetch(&self) -> Fetch {
-        Fetch::new(Arc::clone(self.bucket.store()))
+        Fetch::new(Arc::clone(&self.bucket))
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -200,6 +204,8 @@ struct GroupMatch {
     file: usize,
     group: usize,
     rows: Vec<MatchedRow>,
+    /// By row, the ranges whose samples are deleted.
+    cuts: HashMap<usize, Vec<TimeRange>>,
 }
 
 #[derive(Clone, Copy)]
@@ -222,6 +228,16 @@ struct FileMatch {
 enum Piece {
     Floats(FloatColumn, Vec<(i64, i64)>),
     Part(PartRow),
+}
+
+impl Piece {
+    /// Takes the samples in these ranges out.
+    fn cut(&mut self, ranges: &[TimeRange]) {
+        match self {
+            Piece::Floats(column, starts) => deletes::cut_floats(ranges, column, starts),
+            Piece::Part(part) => deletes::cut_part(ranges, part),
+        }
+    }
 }
 
 /// What is in a row.
@@ -270,7 +286,8 @@ impl<'a> Query<'a> {
         }
         // In order, so that the parts of a histogram that lies across two row groups stay together.
         let reads: Vec<_> = groups.iter().map(|group| self.read_group(&files, group)).collect();
-        let mut reads = futures::stream::iter(reads).buffered(self.scan.config.concurrency.clamp(1, 4));
+        let mut reads =
+            futures::stream::iter(reads).buffered(self.scan.config.concurrency.clamp(1, GROUPS_AT_ONCE));
         while let Some(pieces) = reads.next().await {
             for (series, piece) in pieces? {
                 found.take(series, piece);
@@ -303,7 +320,7 @@ impl<'a> Query<'a> {
     ) -> Result<BTreeSet<String>, ScanError> {
         let files = self.open_files(min_version, None).await?;
         let mut found = BTreeSet::new();
-        let lists: Vec<_> = files.iter().map(|file| strings_of(file, name)).collect();
+        let lists: Vec<_> = files.iter().map(|file| self.strings_of(file, name)).collect();
         let lists = futures::stream::iter(lists);
         let mut lists = lists.buffered(self.scan.config.concurrency.max(1));
         while let Some(list) = lists.next().await {
@@ -324,12 +341,36 @@ impl<'a> Query<'a> {
         let Some(snapshot) = self.table.snapshot_at_least(min_version).await? else { return Ok(Vec::new()) };
         self.check_deadline()?;
         let entries = plan::files(&snapshot, self.range, metrics);
-        let opened: Vec<_> = entries.iter().map(|entry| self.open_file(entry)).collect();
+        let opened: Vec<_> = entries.iter().map(|entry| self.open_file(&snapshot, entry)).collect();
         futures::stream::iter(opened).buffered(self.scan.config.concurrency.max(1)).try_collect().await
     }
 
-    async fn open_file(&self, entry: &FileEntry) -> Result<TableFile<'_>, ScanError> {
-        TableFile::open(self.table.object(&entry.path), entry, &self.fetch, &self.scan.cache).await
+    async fn open_file(&self, snapshot: &Snapshot, entry: &FileEntry) -> Result<TableFile<'_>, ScanError> {
+        let path = self.table.object(&entry.path);
+        let mut file = TableFile::open(path, entry, &self.fetch, &self.scan.cache).await?;
+        file.deleted = Deleted(snapshot.deletions_of(entry));
+        Ok(file)
+    }
+
+    async fn strings_of(
+        &self,
+        file: &TableFile<'_>,
+        name: Option<&str>,
+    ) -> Result<Arc<[Box<str>]>, ScanError> {
+        if file.deleted.is_empty() {
+            return match name {
+                None => file.label_names().await,
+                Some(name) => file.label_values(name).await,
+            };
+        }
+        // The rows that list labels do not know which series are deleted.
+        let matched = self.match_file(0, file, &[]).await?;
+        let labels = matched.labels.iter();
+        let found: BTreeSet<&str> = match name {
+            None => labels.flat_map(|labels| labels.iter().map(|(name, _)| name)).collect(),
+            Some(name) => labels.filter_map(|labels| labels.get(name)).collect(),
+        };
+        Ok(found.into_iter().map(Box::from).collect())
     }
 
     fn match_files<'q>(
@@ -352,14 +393,17 @@ impl<'a> Query<'a> {
         let columns = (meta.leaf("min_time"), meta.leaf("max_time"), meta.leaf("metric"));
         let metrics = model::metric_names(matchers);
         let mut matched = FileMatch::default();
-        for group in meta.series.iter().copied() {
-            if !plan::row_group(meta.parquet().row_group(group), columns, self.range, metrics) {
-                continue;
-            }
+        let may_match =
+            |group: &usize| plan::row_group(meta.parquet().row_group(*group), columns, self.range, metrics);
+        let reads = meta.series.iter().copied().filter(may_match).map(|group| async move {
             self.check_deadline()?;
             let ranges = plan::rows(meta.parquet(), group, columns.2, metrics);
-            let pieces = file.label_pieces(group, &ranges).await?;
-            let mut rows = Vec::new();
+            Ok::<_, ScanError>((group, file.label_pieces(group, &ranges).await?))
+        });
+        let reads: Vec<_> = reads.collect();
+        let mut reads = futures::stream::iter(reads).buffered(GROUPS_AT_ONCE);
+        while let Some((group, pieces)) = reads.try_next().await? {
+            let (mut rows, mut cuts) = (Vec::new(), HashMap::new());
             let mut previous: &[u8] = &[];
             let mut previous_passes = None;
             for (piece, labels) in &pieces {
@@ -371,15 +415,21 @@ impl<'a> Query<'a> {
                     let repeated = previous_passes.filter(|_| previous == row.run);
                     let passes = repeated.unwrap_or_else(|| model::passes(matchers, row.run));
                     (previous, previous_passes) = (row.run, Some(passes));
-                    if passes {
-                        let series = matched.series(row.run);
-                        let row_number = piece * PIECE_ROWS + offset;
-                        rows.push(MatchedRow { row: row_number, series, ts_ref: row.ts_ref, form: row.form });
+                    if !passes {
+                        continue;
                     }
+                    let row_number = piece * PIECE_ROWS + offset;
+                    match file.deleted.rest(row.run, row.times, self.range) {
+                        Rest::Nothing => continue,
+                        Rest::Without(ranges) => drop(cuts.insert(row_number, ranges)),
+                        Rest::Whole => {}
+                    }
+                    let series = matched.series(row.run);
+                    rows.push(MatchedRow { row: row_number, series, ts_ref: row.ts_ref, form: row.form });
                 }
             }
             if !rows.is_empty() {
-                matched.groups.push(GroupMatch { file: at, group, rows });
+                matched.groups.push(GroupMatch { file: at, group, rows, cuts });
             }
         }
         Ok(matched)
@@ -406,7 +456,10 @@ impl<'a> Query<'a> {
         let mut pieces = Vec::with_capacity(matched.rows.len());
         for (row, kept) in matched.rows.iter().zip(kept) {
             let Some(content) = kept.map(Content::Floats).or_else(|| read.next()) else { break };
-            let piece = wanted.piece(content, row).map_err(|e| ScanError::read(&file.key, e))?;
+            let mut piece = wanted.piece(content, row).map_err(|e| ScanError::read(&file.key, e))?;
+            if let Some(ranges) = matched.cuts.get(&row.row) {
+                piece.cut(ranges);
+            }
             self.account(&piece)?;
             pieces.push((row.series, piece));
         }
@@ -483,13 +536,6 @@ impl Found {
         self.series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
         self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(self.series)
-    }
-}
-
-async fn strings_of(file: &TableFile<'_>, name: Option<&str>) -> Result<Arc<[Box<str>]>, ScanError> {
-    match name {
-        None => file.label_names().await,
-        Some(name) => file.label_values(name).await,
     }
 }
 

@@ -56,6 +56,14 @@ impl PartRow {
         self.kind == PartKind::Count
     }
 
+    /// Takes out what lies at the timestamps for which `is_gone` says so.
+    pub fn erase(&mut self, is_gone: impl Fn(i64) -> bool) {
+        for (timestamp, present) in self.times.iter().zip(&mut self.present) {
+            *present &= !is_gone(*timestamp);
+        }
+        self.stale_at.retain(|timestamp| !is_gone(*timestamp));
+    }
+
     /// Cells in the range that was asked for.
     pub fn n_cells(&self) -> usize {
         self.bits.len()

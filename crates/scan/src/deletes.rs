@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use block::read::PartRow;
+use model::{Deletion, EMPTY, FloatColumn, TimeRange, is_covered};
+
+/// What of a file is deleted and still in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deleted(pub(crate) Vec<Arc<Deletion>>);
+
+/// What a deletion leaves of a row.
+pub(crate) enum Rest {
+    Whole,
+    /// All but samples in these ranges.
+    Without(Vec<TimeRange>),
+    Nothing,
+}
+
+impl Deleted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is left of a row of the series with this label run, as far as `wanted` goes.
+    pub(crate) fn rest(&self, run: &[u8], times: TimeRange, wanted: TimeRange) -> Rest {
+        let asked = TimeRange::new(times.start.max(wanted.start), times.end.min(wanted.end));
+        let concerned = self.0.iter().filter(|deletion| deletion.range.overlaps(&asked));
+        let concerned = concerned.filter(|deletion| deletion.concerns(run));
+        let ranges: Vec<TimeRange> = concerned.map(|deletion| deletion.range).collect();
+        if ranges.is_empty() {
+            Rest::Whole
+        } else if is_covered(asked, ranges.iter().copied()) {
+            Rest::Nothing
+        } else {
+            Rest::Without(ranges)
+        }
+    }
+
+    /// Whether what the series has at this time is deleted.
+    pub(crate) fn takes(&self, run: &[u8], timestamp: i64) -> bool {
+        self.0.iter().any(|deletion| deletion.range.contains(timestamp) && deletion.concerns(run))
+    }
+}
+
+/// Empties the cells in these ranges.
+pub(crate) fn cut_floats(ranges: &[TimeRange], column: &mut FloatColumn, starts: &mut Vec<(i64, i64)>) {
+    let is_gone = |timestamp: i64| ranges.iter().any(|range| range.contains(timestamp));
+    for (timestamp, cell) in column.timeline.iter().zip(&mut column.values) {
+        if is_gone(*timestamp) {
+            *cell = f64::from_bits(EMPTY);
+        }
+    }
+    starts.retain(|(timestamp, _)| !is_gone(*timestamp));
+}
+
+/// Leaves histograms in these ranges out.
+pub(crate) fn cut_part(ranges: &[TimeRange], part: &mut PartRow) {
+    part.erase(|timestamp| ranges.iter().any(|range| range.contains(timestamp)));
+}
