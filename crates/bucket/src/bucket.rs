@@ -3,6 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use config::storage::Location;
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::TenantId;
 use object_store::path::Path;
@@ -12,6 +13,11 @@ use runtime::Clock;
 
 use crate::table::{LogTable, Table};
 use crate::{BucketError, Config, open_store};
+
+/// A read of a folder costs some microseconds.
+const NEAR_COALESCE_BYTES: u64 = 16 << 10;
+/// A request to a bucket costs tens of milliseconds, in which it brings a megabyte or more.
+const FAR_COALESCE_BYTES: u64 = 1 << 20;
 
 /// What a bucket needs.
 #[derive(Debug, Clone)]
@@ -60,10 +66,13 @@ impl Bucket {
     /// Opens the bucket that is configured.
     pub async fn connect(
         storage: &config::storage::Config,
-        config: Config,
+        mut config: Config,
         clock: Clock,
     ) -> Result<Arc<Bucket>, BucketError> {
         let store = open_store(storage, &config)?;
+        if config.coalesce_bytes == 0 && matches!(storage.location(), Ok(Location::S3 { .. })) {
+            config.coalesce_bytes = FAR_COALESCE_BYTES;
+        }
         Bucket::open(config, Deps { store, clock }).await
     }
 
@@ -90,6 +99,14 @@ impl Bucket {
     /// How many tables are held in memory.
     pub fn n_held(&self) -> usize {
         self.tables.lock().by_name.len()
+    }
+
+    /// Up to how many bytes between two parts of an object one request is cheaper than two.
+    pub fn coalesce_bytes(&self) -> u64 {
+        match self.shared.config.coalesce_bytes {
+            0 => NEAR_COALESCE_BYTES,
+            bytes => bytes,
+        }
     }
 
     /// Parts of an object, in order.

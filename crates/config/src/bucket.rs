@@ -17,6 +17,8 @@ pub struct Config {
     pub commit_attempts: u32,
     /// How old an upload may be when it is committed. Vacuum takes older ones that no commit names.
     pub longest_upload: PromDuration,
+    /// Parts of a file that are closer than this are read with one request; 0 leaves it to the kind of store.
+    pub coalesce_bytes: u64,
     /// A table that nobody asked for so long is no longer held in memory.
     pub idle_timeout: PromDuration,
 }
@@ -30,6 +32,7 @@ impl Default for Config {
             request_timeout: PromDuration::secs(60),
             commit_attempts: 100,
             longest_upload: PromDuration::secs(24 * 3600),
+            coalesce_bytes: 0,
             idle_timeout: PromDuration::secs(3600),
         }
     }

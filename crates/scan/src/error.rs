@@ -11,9 +11,7 @@ pub(crate) enum ScanError {
     #[error("{0} is gone")]
     Gone(String),
     #[error(transparent)]
-    Bucket(#[from] BucketError),
-    #[error("{path}: {reason}")]
-    Store { path: String, reason: String },
+    Bucket(BucketError),
     #[error("{path}: {reason}")]
     Corrupt { path: String, reason: String },
     #[error(transparent)]
@@ -21,19 +19,21 @@ pub(crate) enum ScanError {
 }
 
 impl ScanError {
-    pub(crate) fn store(path: &object_store::path::Path, error: object_store::Error) -> ScanError {
-        match error {
-            object_store::Error::NotFound { .. } => ScanError::Gone(path.to_string()),
-            other => ScanError::Store { path: path.to_string(), reason: other.to_string() },
-        }
-    }
-
     pub(crate) fn parquet(path: &str, error: ParquetError) -> ScanError {
         ScanError::Corrupt { path: path.to_string(), reason: error.to_string() }
     }
 
     pub(crate) fn read(path: &str, error: ReadError) -> ScanError {
         ScanError::Corrupt { path: path.to_string(), reason: error.to_string() }
+    }
+}
+
+impl From<BucketError> for ScanError {
+    fn from(error: BucketError) -> ScanError {
+        match error {
+            BucketError::NotFound(path) => ScanError::Gone(path),
+            other => ScanError::Bucket(other),
+        }
     }
 }
 
@@ -45,7 +45,7 @@ impl From<ScanError> for SelectError {
                 SelectError::Unavailable(e.to_string())
             }
             ScanError::Bucket(_) | ScanError::Corrupt { .. } => SelectError::Corrupt(error.to_string()),
-            ScanError::Gone(_) | ScanError::Store { .. } => SelectError::Unavailable(error.to_string()),
+            ScanError::Gone(_) => SelectError::Unavailable(error.to_string()),
         }
     }
 }

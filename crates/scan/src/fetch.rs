@@ -2,9 +2,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bucket::Bucket;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use wire::SelectStats;
 
 use crate::error::ScanError;
@@ -15,20 +15,20 @@ const GAP: u64 = 16 * 1024;
 /// Reads for one query and counts.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    store: Arc<dyn ObjectStore>,
+    bucket: Arc<Bucket>,
     n_requests: AtomicU64,
     n_bytes: AtomicU64,
     n_samples: AtomicU64,
 }
 
 impl Fetch {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Fetch {
-        Fetch { store, n_requests: 0.into(), n_bytes: 0.into(), n_samples: 0.into() }
+    pub(crate) fn new(bucket: Arc<Bucket>) -> Fetch {
+        Fetch { bucket, n_requests: 0.into(), n_bytes: 0.into(), n_samples: 0.into() }
     }
 
     pub(crate) async fn range(&self, path: &Path, range: Range<u64>) -> Result<Bytes, ScanError> {
-        self.count(1, range.end - range.start);
-        self.store.get_range(path, range).await.map_err(|e| ScanError::store(path, e))
+        let parts = self.ranges(path, std::slice::from_ref(&range)).await?;
+        Ok(parts.into_iter().next().unwrap_or_default())
     }
 
     /// The bytes of each range, in order.
@@ -37,9 +37,9 @@ impl Fetch {
             let reason = "the footer points to nowhere".to_string();
             return Err(ScanError::Corrupt { path: path.to_string(), reason });
         }
-        let merged = merge(wanted);
+        let merged = merge(wanted, self.bucket.coalesce_bytes());
         self.count(merged.len() as u64, merged.iter().map(|range| range.end - range.start).sum());
-        let parts = self.store.get_ranges(path, &merged).await.map_err(|e| ScanError::store(path, e))?;
+        let parts = self.bucket.read(path, &merged).await?;
         let cut = |range: &Range<u64>| {
             let at = merged.partition_point(|part| part.end < range.end);
             let (part, bytes) = merged.get(at).zip(parts.get(at))?;
@@ -69,13 +69,14 @@ impl Fetch {
     }
 }
 
-fn merge(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
+/// Ranges that are closer than `gap` as one: a request costs more than the bytes between them.
+fn merge(wanted: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     let mut sorted = wanted.to_vec();
     sorted.sort_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in sorted {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
+            Some(last) if range.start <= last.end.saturating_add(gap) => last.end = last.end.max(range.end),
             _ => merged.push(range),
         }
     }
@@ -88,7 +89,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_read_together() {
-        assert_eq!(merge(&[100_000..100_010, 0..5, 7..9]), [0..9, 100_000..100_010]);
-        assert_eq!(merge(&[0..100, 10..20, 200_000..200_001]), [0..100, 200_000..200_001]);
+        assert_eq!(merge(&[100_000..100_010, 0..5, 7..9], 2), [0..9, 100_000..100_010]);
+        assert_eq!(merge(&[0..100, 10..20, 200_000..200_001], 0), [0..100, 200_000..200_001]);
     }
 }

@@ -27,9 +27,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::with(bucket::Config::default()).await
+    }
+
+    pub(crate) async fn with(config: bucket::Config) -> World {
         let store = TestStore::new();
         let deps = Deps { store: Arc::clone(&store) as _, clock: Clock::manual(DAY).0 };
-        let bucket = Bucket::open(bucket::Config::default(), deps).await.unwrap();
+        let bucket = Bucket::open(config, deps).await.unwrap();
         World {
             table: bucket.table(&tenant(), Table::Metrics),
             scan: scan_of(&bucket),
