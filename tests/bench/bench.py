@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Firn beside Prometheus and VictoriaMetrics, one after the other, on the same load. Python's library only.
 
-Reports server CPU (user + system, from outside the process) per sample until the last acknowledgement and until
-everything is queryable and flushed, peak memory, bytes at rest, and the CPU of 24 dashboard queries over recent
+Reports server CPU (user + system, from outside the processes) per sample until the last acknowledgement and until
+everything is queryable and flushed, peak memory, bytes at rest, and CPU and time of 24 dashboard queries over recent
 data and over blocks. The host's speed drifts, so only ratios of one run count: systems alternate within a round.
 
     tests/bench/bench.py --workload std --rounds 3 --recording node_exporter.prom.zst
+    tests/bench/bench.py --systems firn --protocol rw1,rw1-zstd,rw2,otlp-http
+    tests/bench/bench.py --systems firn,firn-roles           # one process; each role a process
+    tests/bench/bench.py --systems firn --s3                 # tables in a MinIO of its own
+    tests/bench/bench.py --systems firn --workload day --targets 8 --services 1 --compact --no-queries
 
-Flags for Firn come from the environment: BENCH_FIRN_FLAGS="--memory-limit=256MiB".
+Flags for Firn come from the environment: BENCH_FIRN_FLAGS="-memory-limit=256MiB".
 """
 
 import argparse
@@ -52,24 +56,25 @@ DASHBOARD = [
 ]
 
 
+# Where each system takes each protocol; a pair that is not here is left out.
+PUSH = {
+    "firn": {"rw1": "/api/v1/push", "rw1-zstd": "/api/v1/push", "rw2": "/api/v1/push", "otlp-grpc": "",
+             "otlp-http": "/otlp/v1/metrics", "otlp-json": "/otlp/v1/metrics", "text": "/api/v1/import/prometheus"},
+    "prometheus": {"rw1": "/api/v1/write", "rw2": "/api/v1/write",
+                   "otlp-http": "/api/v1/otlp/v1/metrics", "otlp-json": "/api/v1/otlp/v1/metrics"},
+    "victoriametrics": {"rw1": "/api/v1/write", "rw1-zstd": "/api/v1/write",
+                        "otlp-http": "/opentelemetry/v1/metrics", "text": "/api/v1/import/prometheus"},
+}
+PUSH["firn-roles"] = PUSH["firn"]
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
-def cpu_secs(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_rss(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) * 1024
-
-
-def get(url, params=None, timeout=120):
+def get(url, params=None, timeout=300):
     if params:
         url += "?" + urllib.parse.urlencode(params)
     with urllib.request.urlopen(url, timeout=timeout) as response:
@@ -77,7 +82,7 @@ def get(url, params=None, timeout=120):
 
 
 def post(url):
-    with urllib.request.urlopen(urllib.request.Request(url, method="POST", data=b""), timeout=300) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST", data=b""), timeout=600) as response:
         return response.read()
 
 
@@ -85,71 +90,203 @@ def folder_bytes(path):
     return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
 
 
-class System:
-    """A server in a folder of its own."""
+class Process:
+    """A program that runs, and what it costs."""
 
-    def __init__(self, name, binary):
-        self.name, self.binary = name, binary
-        self.dir = tempfile.mkdtemp(prefix=f"bench-{name}-")
-        self.data = os.path.join(self.dir, "data")
-        self.process = None
+    def __init__(self, name, folder, port, command, env=None):
+        self.name, self.port, self.url = name, port, f"http://127.0.0.1:{port}"
+        self.log_path = os.path.join(folder, f"{name}.log")
+        self.log = open(self.log_path, "ab")
+        self.child = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=folder,
+                                      env={**os.environ, **(env or {})})
 
-    def start(self):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = open(os.path.join(self.dir, "log"), "ab")
-        self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log, cwd=self.dir)
-        for _ in range(600):
+    def await_ready(self, path):
+        for _ in range(1200):
             try:
-                get(self.url + self.ready)
+                get(self.url + path, timeout=5)
                 return
             except OSError:
-                if self.process.poll() is not None:
-                    raise SystemExit(f"{self.name} ended: see {self.dir}/log")
+                if self.child.poll() is not None:
+                    raise SystemExit(f"{self.name} ended: see {self.log_path}")
                 time.sleep(0.05)
-        raise SystemExit(f"{self.name} never became ready: see {self.dir}/log")
+        raise SystemExit(f"{self.name} never became ready: see {self.log_path}")
+
+    def cpu_secs(self):
+        with open(f"/proc/{self.child.pid}/stat") as f:
+            fields = f.read().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_rss(self):
+        with open(f"/proc/{self.child.pid}/status") as f:
+            return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) * 1024
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(60)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
         self.log.close()
 
+
+class System:
+    """Servers in a folder of their own."""
+
+    def __init__(self, args, binary):
+        self.args, self.binary = args, binary
+        self.dir = tempfile.mkdtemp(prefix="bench-")
+        self.data = os.path.join(self.dir, "data")
+        self.processes = []
+
+    def start(self):
+        port = free_port()
+        self.processes = [Process("server", self.dir, port, self.command(port))]
+        self.processes[0].await_ready(self.ready)
+        self.push_url = self.query_url = self.processes[0].url
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes = []
+
     def remove(self):
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if not self.args.keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def cpu_secs(self):
+        return sum(process.cpu_secs() for process in self.processes)
+
+    def peaks(self):
+        return {process.name: process.peak_rss() for process in self.processes}
+
+    def at_rest(self):
+        return folder_bytes(self.data)
 
 
 class Firn(System):
-    ready, push, query = "/ready", "/api/v1/push", "/api/v1"
+    ready = "/ready"
 
-    def command(self):
-        return [self.binary, f"-server.http-listen-port={self.port}", f"-storage.url={self.data}/tables",
-                f"-storage.wal-dir={self.data}/wal"] + os.environ.get("BENCH_FIRN_FLAGS", "").split()
+    def __init__(self, args, binary):
+        super().__init__(args, binary)
+        self.store = Store(self.dir, args.minio) if args.s3 else None
+
+    def storage(self):
+        return self.store.flags() if self.store else [f"-storage.url={self.data}/tables"]
+
+    def own_flags(self):
+        return os.environ.get("BENCH_FIRN_FLAGS", "").split()
+
+    def command(self, port):
+        return [self.binary, f"-server.http-listen-port={port}", f"-storage.wal-dir={self.data}/wal",
+                *self.storage(), *self.own_flags()]
 
     def flush(self):
-        post(self.url + "/flush")
+        post(self.processes[0].url + "/flush")
 
     def at_rest(self):
-        return folder_bytes(self.data + "/tables")
+        return self.store.at_rest() if self.store else folder_bytes(self.data + "/tables")
 
     def over_blocks(self):
         self.stop()
-        shutil.rmtree(self.data + "/wal", ignore_errors=True)
+        for name in os.listdir(self.data) if os.path.isdir(self.data) else []:
+            if name.endswith("wal"):
+                shutil.rmtree(os.path.join(self.data, name))
         self.start()
+
+    def remove(self):
+        if self.store:
+            self.store.stop()
+        super().remove()
+
+    def compact(self):
+        """Bytes that the table still needs, and the peak memory of a compactor that has nothing else to do."""
+        if self.store:
+            raise SystemExit("--compact measures tables in a folder")
+        self.stop()
+        port = free_port()
+        command = [self.binary, "-target=compactor", f"-server.http-listen-port={port}", *self.storage(),
+                   "-compactor.interval=1s", "-compactor.day-grace=0s", "-compactor.settle=0s",
+                   "-compactor.final-after=0s", "-compactor.open-day-files=2", *self.args.compactor_flags.split()]
+        compactor = Process("compactor", self.dir, port, command)
+        compactor.await_ready(self.ready)
+        try:
+            before, quiet, started = None, 0, time.monotonic()
+            while quiet < 10 and time.monotonic() - started < self.args.compact_secs:
+                time.sleep(1)
+                now = live_files(self.data + "/tables")
+                quiet, before = (quiet + 1, now) if now == before else (0, now)
+            sizes = list(before.values())
+            return {"compacted_bytes": sum(sizes), "compacted_files": len(sizes),
+                    "compactor_cpu": compactor.cpu_secs(), "compactor_peak_mb": compactor.peak_rss() / 1e6}
+        finally:
+            compactor.stop()
+
+
+class FirnRoles(Firn):
+    """Each role in a process of its own."""
+
+    def start(self):
+        os.makedirs(self.data, exist_ok=True)
+        roles = ["ingester", "querier", "query-frontend", "distributor"]
+        ports = {role: free_port() for role in roles}
+        config = os.path.join(self.dir, "firn.yaml")
+        with open(config, "w") as f:
+            f.write(f"cluster:\n  members: ['ingester-0=127.0.0.1:{ports['ingester']}']\n"
+                    f"querier:\n  frontend_addresses: ['127.0.0.1:{ports['query-frontend']}']\n")
+        for role in roles:
+            command = [self.binary, f"-config.file={config}", f"-target={role}",
+                       f"-server.http-listen-port={ports[role]}", f"-storage.wal-dir={self.data}/{role}-wal",
+                       *self.storage(), *self.own_flags()]
+            if role == "ingester":
+                command.append("-cluster.instance=ingester-0")
+            self.processes.append(Process(role, self.dir, ports[role], command))
+        for process in self.processes:
+            process.await_ready(self.ready)
+        by_role = {process.name: process.url for process in self.processes}
+        self.push_url, self.query_url = by_role["distributor"], by_role["query-frontend"]
+
+
+class Store:
+    """A MinIO with one bucket."""
+
+    KEY, SECRET, BUCKET = "firn-access", "firn-secret-key", "firn-bench"
+
+    def __init__(self, folder, binary):
+        self.data = os.path.join(folder, "minio")
+        os.makedirs(os.path.join(self.data, self.BUCKET))
+        port = free_port()
+        command = [binary, "server", "--quiet", "--address", f"127.0.0.1:{port}", self.data]
+        env = {"MINIO_ROOT_USER": self.KEY, "MINIO_ROOT_PASSWORD": self.SECRET, "MINIO_BROWSER": "off"}
+        self.process = Process("minio", folder, port, command, env)
+        self.process.await_ready("/minio/health/ready")
+
+    def flags(self):
+        return [f"-storage.url=s3://{self.BUCKET}/bench", f"-storage.s3.endpoint={self.process.url}",
+                "-storage.s3.region=us-east-1", f"-storage.s3.access-key-id={self.KEY}",
+                f"-storage.s3.secret-access-key={self.SECRET}", "-storage.s3.insecure=true"]
+
+    def at_rest(self):
+        return folder_bytes(os.path.join(self.data, self.BUCKET))  # with MinIO's own few hundred bytes an object
+
+    def stop(self):
+        self.process.stop()
 
 
 class Prometheus(System):
-    ready, push, query = "/-/ready", "/api/v1/write", "/api/v1"
+    ready = "/-/ready"
 
-    def command(self):
+    def command(self, port):
         config = os.path.join(self.dir, "prometheus.yml")
-        open(config, "w").write("global: {}\n")
+        with open(config, "w") as f:
+            f.write("global: {}\n")
         return [self.binary, f"--config.file={config}", f"--storage.tsdb.path={self.data}",
-                f"--web.listen-address=127.0.0.1:{self.port}", "--web.enable-remote-write-receiver",
-                "--web.enable-admin-api", "--log.level=warn"]
+                f"--web.listen-address=127.0.0.1:{port}", "--web.enable-remote-write-receiver",
+                "--web.enable-otlp-receiver", "--web.enable-admin-api", "--log.level=warn"]
 
     def flush(self):
         # Writes the head as a block, which is what a flush is.
-        post(self.url + "/api/v1/admin/tsdb/snapshot")
+        post(self.push_url + "/api/v1/admin/tsdb/snapshot")
 
     def snapshot(self):
         folder = self.data + "/snapshots"
@@ -168,75 +305,131 @@ class Prometheus(System):
 
 
 class VictoriaMetrics(System):
-    ready, push, query = "/health", "/api/v1/write", "/api/v1"
+    ready = "/health"
 
-    def command(self):
-        return [self.binary, f"-storageDataPath={self.data}", f"-httpListenAddr=127.0.0.1:{self.port}",
+    def command(self, port):
+        return [self.binary, f"-storageDataPath={self.data}", f"-httpListenAddr=127.0.0.1:{port}",
                 "-search.disableCache", "-loggerLevel=ERROR"]
 
     def flush(self):
-        get(self.url + "/internal/force_flush")
-
-    def at_rest(self):
-        return folder_bytes(self.data)
+        get(self.push_url + "/internal/force_flush")
 
     def over_blocks(self):
         self.stop()
         self.start()
 
 
-def load(system, args, end):
-    command = [args.loadgen, "metrics", "--url", system.url + system.push, "--workload", args.workload,
-               "--pid", str(system.process.pid), "--json", "--end", str(end)]
-    if args.recording:
-        command += ["--recording", args.recording]
+def live_files(tables):
+    """Path and size of every file that the newest versions of all tables have, by their logs."""
+    live = {}
+    for folder, _, files in os.walk(tables):
+        if not folder.endswith("_delta_log"):
+            continue
+        for name in sorted(name for name in files if re.fullmatch(r"\d{20}\.json", name)):
+            with open(os.path.join(folder, name)) as f:
+                actions = [json.loads(line) for line in f if line.strip()]
+            for action in actions:
+                if "remove" in action:
+                    live.pop((folder, action["remove"]["path"]), None)
+            for action in actions:
+                if "add" in action:
+                    live[(folder, action["add"]["path"])] = action["add"]["size"]
+    return live
+
+
+def load(system, push, protocol, args, end):
+    command = [args.loadgen, "metrics", "--protocol", protocol, "--url", system.push_url + push,
+               "--workload", args.workload, "--histograms", args.histograms, "--json", "--end", str(end)]
+    for option in ["recording", "targets", "services", "samples", "exemplars"]:
+        if getattr(args, option) is not None:
+            command += [f"--{option}", str(getattr(args, option))]
     if args.shuffle:
         command.append("--shuffle")
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def dashboard(system, end, repeat):
-    """CPU seconds of one pass over the dashboard, and how many of its queries returned series."""
+    """CPU seconds and milliseconds of one pass over the dashboard; how many of its queries returned series."""
     def one_pass():
         n = 0
         for expr in DASHBOARD:
             params = {"query": expr, "start": end - 1800, "end": end, "step": 15}
-            answer = json.loads(get(system.url + system.query + "/query_range", params))
+            answer = json.loads(get(system.query_url + "/api/v1/query_range", params))
             n += bool(answer["data"]["result"])
         return n
 
     answered = one_pass()  # warms caches of files and pages in every system
-    before = cpu_secs(system.process.pid)
+    before, times = system.cpu_secs(), []
     for _ in range(repeat):
+        started = time.monotonic()
         one_pass()
-    return (cpu_secs(system.process.pid) - before) / repeat, answered
+        times.append(time.monotonic() - started)
+    return (system.cpu_secs() - before) / repeat, statistics.median(times) * 1000, answered
 
 
-def run(system, args):
+def run(system, push, protocol, args):
     end = int(time.time()) - 60
-    system.start()
     try:
-        report = load(system, args, end)
-        samples, cpu = report["samples"], report["server_cpu_secs_acknowledged"]
-        result = {"samples": samples, "refused": report["samples_in_refused_requests"],
+        system.start()
+        before = system.cpu_secs()
+        report = load(system, push, protocol, args, end)
+        samples, cpu = report["samples"], system.cpu_secs() - before
+        lost = report["samples_in_refused_requests"] + report.get("data_points_rejected", 0)
+        result = {"samples": samples, "refused": lost, "retries": report["retries"],
                   "acknowledged": samples / cpu, "wall": report["samples_per_sec"]}
         if args.queries:
-            result["recent_cpu"], result["answered"] = dashboard(system, end, args.repeat)
-        before_flush = cpu_secs(system.process.pid)
+            result["recent_cpu"], result["recent_ms"], result["answered"] = dashboard(system, end, args.repeat)
+        before_flush = system.cpu_secs()
         system.flush()
-        result["flushed"] = samples / (cpu + cpu_secs(system.process.pid) - before_flush)
-        result["peak_rss_mb"] = peak_rss(system.process.pid) / 1e6
+        result["flushed"] = samples / (cpu + system.cpu_secs() - before_flush)
+        peaks = system.peaks()
+        result["peak_rss_mb"] = sum(peaks.values()) / 1e6
+        if len(peaks) > 1:
+            result.update({f"peak_rss_mb_{name}": peak / 1e6 for name, peak in peaks.items()})
         result["bytes_per_sample"] = system.at_rest() / samples
         if args.queries:
             system.over_blocks()
-            result["blocks_cpu"], _ = dashboard(system, end, args.repeat)
+            result["blocks_cpu"], result["blocks_ms"], _ = dashboard(system, end, args.repeat)
+        if args.compact and isinstance(system, Firn):
+            result.update(system.compact())
+            result["bytes_per_sample_compacted"] = result.pop("compacted_bytes") / samples
         return result
     finally:
         system.stop()
         system.remove()
 
 
-def main():
+# Key, heading, and how it is written.
+COLUMNS = [
+    ("acknowledged", "samples/CPU-s, acknowledged", "{:,.0f}"), ("flushed", "samples/CPU-s, flushed", "{:,.0f}"),
+    ("wall", "samples/s", "{:,.0f}"), ("peak_rss_mb", "peak RSS, MB", "{:.0f}"),
+    ("bytes_per_sample", "bytes/sample", "{:.3f}"), ("bytes_per_sample_compacted", "compacted", "{:.3f}"),
+    ("compactor_peak_mb", "compactor peak, MB", "{:.0f}"), ("recent_cpu", "dashboard recent, CPU s", "{:.3f}"),
+    ("recent_ms", "recent, ms", "{:.0f}"), ("blocks_cpu", "dashboard blocks, CPU s", "{:.3f}"),
+    ("blocks_ms", "blocks, ms", "{:.0f}"), ("refused", "refused", "{:,.0f}"),
+]
+
+
+def table(results):
+    """Medians in Markdown, with each figure's ratio to the first row's in brackets."""
+    medians = {}
+    for who, rounds in results.items():
+        medians[who] = {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}
+    first = next(iter(medians.values()))
+    columns = [column for column in COLUMNS if any(column[0] in median for median in medians.values())]
+    lines = ["| | " + " | ".join(heading for _, heading, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for who, median in medians.items():
+        cells = []
+        for key, _, form in columns:
+            cell = form.format(median[key]) if key in median else ""
+            if key in median and first.get(key) and median is not first:
+                cell += f" (×{median[key] / first[key]:.2f})"
+            cells.append(cell)
+        lines.append(f"| {who} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = os.environ.get("FIRN_CACHE", os.path.expanduser("~/.cache/firn"))
     target = os.environ.get("CARGO_TARGET_DIR", "target")
@@ -244,30 +437,50 @@ def main():
     parser.add_argument("--loadgen", default=f"{target}/release/firn-loadgen")
     parser.add_argument("--prometheus", default=f"{cache}/parts/bin/prometheus")
     parser.add_argument("--victoria-metrics", default=f"{cache}/parts/bin/victoria-metrics")
-    parser.add_argument("--systems", default="firn,prometheus", help="comma separated; victoriametrics is the third")
-    parser.add_argument("--workload", default="std", choices=["std", "card", "long"])
+    parser.add_argument("--minio", default=f"{cache}/parts/bin/minio")
+    parser.add_argument("--systems", default="firn,prometheus,victoriametrics",
+                        help="comma separated, of: " + ", ".join(PUSH))
+    parser.add_argument("--protocol", default="rw1", help="comma separated")
+    parser.add_argument("--workload", default="std", choices=["std", "card", "long", "day"])
     parser.add_argument("--recording")
+    parser.add_argument("--targets", type=int, help="node_exporters, to scale a workload")
+    parser.add_argument("--services", type=int, help="HTTP services, to scale a workload")
+    parser.add_argument("--samples", type=int, help="of each series, to scale a workload")
+    parser.add_argument("--histograms", default="classic", choices=["classic", "native", "both"])
+    parser.add_argument("--exemplars", type=float, help="share of samples that have one")
     parser.add_argument("--shuffle", action="store_true")
+    parser.add_argument("--s3", action="store_true", help="Firn's tables lie in a MinIO, whose CPU is not counted")
+    parser.add_argument("--compact", action="store_true", help="let a compactor finish, and measure it (Firn)")
+    parser.add_argument("--compact-secs", type=int, default=1800, help="for at most so long")
+    parser.add_argument("--compactor-flags", default="-memory-limit=256MiB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=5, help="passes over the dashboard")
     parser.add_argument("--no-queries", dest="queries", action="store_false")
-    args = parser.parse_args()
-    make = {"firn": lambda: Firn("firn", args.firn),
-            "prometheus": lambda: Prometheus("prometheus", args.prometheus),
-            "victoriametrics": lambda: VictoriaMetrics("victoriametrics", args.victoria_metrics)}
-    names = args.systems.split(",")
-    results = {name: [] for name in names}
+    parser.add_argument("--keep", action="store_true", help="leave the folders there")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    make = {"firn": lambda: Firn(args, args.firn), "firn-roles": lambda: FirnRoles(args, args.firn),
+            "prometheus": lambda: Prometheus(args, args.prometheus),
+            "victoriametrics": lambda: VictoriaMetrics(args, args.victoria_metrics)}
+    pairs = []
+    for name in args.systems.split(","):
+        for protocol in args.protocol.split(","):
+            if protocol in PUSH[name]:
+                pairs.append((name, protocol))
+            else:
+                print(f"{name} does not take {protocol}: left out")
+    results = {f"{name}, {protocol}": [] for name, protocol in pairs}
     for n in range(args.rounds):
-        for name in names:
-            result = run(make[name](), args)
-            results[name].append(result)
-            print(f"round {n + 1} {name}: " + " ".join(f"{k}={v:.4g}" for k, v in result.items()), flush=True)
-    print("\nmedians, and the first system's ratio to each other one")
-    median = {name: {k: statistics.median(r[k] for r in results[name]) for k in results[name][0]} for name in names}
-    for key in median[names[0]]:
-        row = "  ".join(f"{name} {median[name][key]:.4g}" for name in names)
-        ratios = "  ".join(f"x{median[names[0]][key] / median[o][key]:.3g}" for o in names[1:] if median[o][key])
-        print(f"{key:<18} {row}   {ratios}")
+        for name, protocol in pairs:
+            result = run(make[name](), PUSH[name][protocol], protocol, args)
+            results[f"{name}, {protocol}"].append(result)
+            figures = " ".join(f"{k}={v:.4g}" for k, v in result.items())
+            print(f"round {n + 1} {name}, {protocol}: {figures}", flush=True)
+    print(f"\nMedians of {args.rounds} rounds of {args.workload}; in brackets, the ratio to the first row.\n")
+    print(table(results))
 
 
 if __name__ == "__main__":

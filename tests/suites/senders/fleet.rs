@@ -1,14 +1,15 @@
 //! The processes of the test: targets, senders and two Firns.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use system_tests::{Child, Firn, FirnOptions, free_port, get, get_json, part};
+use system_tests::{Firn, FirnOptions, get, get_json, part};
 
 use super::await_for;
+use super::servers::{Server, host, serve, start_prometheus, sum};
 
-const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
+pub(super) const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
 
 /// The tenants of the senders.
 pub(super) const TENANT_315: &str = "prometheus-3.15";
@@ -17,11 +18,7 @@ pub(super) const TENANT_242: &str = "anonymous";
 const TENANT_VMAGENT: &str = "vmagent-1.150";
 const TENANT_VMAGENT_OLD: &str = "vmagent-1.79";
 
-/// A server and where it answers.
-pub(super) struct Server {
-    pub(super) url: String,
-    child: Child,
-}
+const FEATURES: &[&str] = &["--enable-feature=exemplar-storage"];
 
 /// Everything that runs.
 pub(super) struct Fleet {
@@ -54,11 +51,13 @@ impl Fleet {
         });
         let scrapes =
             Scrapes { node: host(&node.url), firns: vec![whole.address().into(), half.address().into()] };
-        let prometheus = start_prometheus("prometheus-3.15", &prometheus, &dir, |me| {
+        let prometheus = start_prometheus("prometheus-3.15", &prometheus, &dir, FEATURES, |me| {
             scrapes.config_315(me, &[whole.url(), half.url()])
         });
         let debian_prometheus = part("bin/debian-prometheus").map(|binary| {
-            start_prometheus("prometheus-2.42", &binary, &dir, |me| scrapes.config_242(me, whole.url()))
+            start_prometheus("prometheus-2.42", &binary, &dir, FEATURES, |me| {
+                scrapes.config_242(me, whole.url())
+            })
         });
         let mut vmagents = Vec::new();
         for (tenant, binary) in [(TENANT_VMAGENT, "bin/vmagent"), (TENANT_VMAGENT_OLD, "bin/debian-vmagent")]
@@ -155,13 +154,6 @@ impl Fleet {
     }
 }
 
-fn sum(metrics: &str, name: &str) -> f64 {
-    let lines = metrics
-        .lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
-}
-
 /// What is scraped.
 struct Scrapes {
     node: String,
@@ -207,37 +199,7 @@ impl Scrapes {
     }
 }
 
-fn host(url: &str) -> String {
-    url.trim_start_matches("http://").to_string()
-}
-
-fn start_prometheus(
-    name: &str,
-    binary: &PathBuf,
-    dir: &std::path::Path,
-    config: impl Fn(&str) -> String,
-) -> Server {
-    serve(name, dir, |port| {
-        let address = format!("127.0.0.1:{port}");
-        let file = dir.join(format!("{name}.yml"));
-        fs::write(&file, config(&address)).unwrap();
-        let mut command = Command::new(binary);
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.join(name).display()))
-            .arg("--enable-feature=exemplar-storage")
-            .arg(format!("--web.listen-address={address}"));
-        command
-    })
-}
-
-fn start_vmagent(
-    tenant: &str,
-    binary: &PathBuf,
-    dir: &std::path::Path,
-    scrapes: &Scrapes,
-    url: &str,
-) -> Server {
+fn start_vmagent(tenant: &str, binary: &PathBuf, dir: &Path, scrapes: &Scrapes, url: &str) -> Server {
     serve(tenant, dir, |port| {
         let file = dir.join(format!("{tenant}.yml"));
         fs::write(&file, scrapes.config_vmagent(&format!("127.0.0.1:{port}"))).unwrap();
@@ -250,16 +212,4 @@ fn start_vmagent(
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
         command
     })
-}
-
-/// Starts a server on a free port and waits until it answers.
-fn serve(name: &str, dir: &std::path::Path, command: impl Fn(u16) -> Command) -> Server {
-    let port = free_port();
-    let mut child = Child::start(name, command(port), dir).unwrap();
-    let url = format!("http://127.0.0.1:{port}");
-    await_for(name, || {
-        assert!(child.is_running(), "{name} died:\n{}", child.output());
-        get(&format!("{url}/metrics"), &[]).is_ok_and(|answer| answer.status == 200).then_some(())
-    });
-    Server { url, child }
 }

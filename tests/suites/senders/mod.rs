@@ -5,7 +5,12 @@
 
 mod answers;
 mod fleet;
+mod prometheus;
 mod queries;
+mod sameness;
+mod servers;
+mod target;
+mod vmagent;
 
 use std::thread;
 use std::time::Duration;
