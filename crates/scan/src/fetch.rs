@@ -9,9 +9,6 @@ use wire::SelectStats;
 
 use crate::error::ScanError;
 
-/// Ranges closer than this are read as one: a request costs more than the bytes between them.
-const GAP: u64 = 16 * 1024;
-
 /// Reads for one query and counts.
 #[derive(Debug)]
 pub(crate) struct Fetch {
@@ -37,7 +34,7 @@ impl Fetch {
             let reason = "the footer points to nowhere".to_string();
             return Err(ScanError::Corrupt { path: path.to_string(), reason });
         }
-        let merged = merge(wanted, self.bucket.coalesce_bytes());
+        let merged = self.merged(wanted);
         self.count(merged.len() as u64, merged.iter().map(|range| range.end - range.start).sum());
         let parts = self.bucket.read(path, &merged).await?;
         let cut = |range: &Range<u64>| {
@@ -49,6 +46,11 @@ impl Fetch {
         let short =
             || ScanError::Corrupt { path: path.to_string(), reason: "the file is cut short".to_string() };
         wanted.iter().map(|range| cut(range).ok_or_else(short)).collect()
+    }
+
+    /// The ranges that are read when these are asked for.
+    pub(crate) fn merged(&self, wanted: &[Range<u64>]) -> Vec<Range<u64>> {
+        merge(wanted, self.bucket.coalesce_bytes())
     }
 
     pub(crate) fn count_samples(&self, n: u64) {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use block::read::{self, FloatRow, LabelRows};
+use block::read::{self, FloatRow};
 use block::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS};
 use bucket::FileEntry;
 use object_store::path::Path;
@@ -15,6 +15,7 @@ use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData};
 
+use crate::ahead::Ahead;
 use crate::cache::{Cache, Entry, Key};
 use crate::deletes::Deleted;
 use crate::error::ScanError;
@@ -27,8 +28,6 @@ const SHORTEST_TAIL: u64 = 64 * 1024;
 const GROUP_TAIL: u64 = 7 * 1024;
 /// As `block` writes them unless it is told otherwise.
 const GROUP_ROWS: u64 = 8192;
-/// Labels are decoded and cached in pieces of so many rows, as pages are.
-pub(crate) const PIECE_ROWS: usize = 1024;
 /// More encoded bytes than this are decoded off the async threads.
 const INLINE_BYTES: usize = 128 * 1024;
 /// Rows of a batch at most: a row group of ours is one batch.
@@ -139,7 +138,7 @@ impl FileMeta {
     }
 
     /// Those of `columns` that the row group has values in.
-    fn filled<'a>(&self, group: usize, columns: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
+    pub(crate) fn filled<'a>(&self, group: usize, columns: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
         let group = self.parquet().row_group(group);
         let mut leaves = Vec::new();
         for column in columns {
@@ -199,27 +198,6 @@ impl<'a> TableFile<'a> {
         let meta = Arc::new(read_meta(&path, entry, layout, fetch).await?);
         cache.insert(Key::Meta(Arc::clone(&key)), Entry::Meta(Arc::clone(&meta)));
         Ok(TableFile { path, key, meta, deleted: Deleted::default(), fetch, cache })
-    }
-
-    /// Label rows of a row group, in pieces of [`PIECE_ROWS`], by number of the piece.
-    pub(crate) async fn label_pieces(
-        &self,
-        group: usize,
-        ranges: &[Range<usize>],
-    ) -> Result<Vec<(usize, Arc<LabelRows>)>, ScanError> {
-        let mut found = Vec::new();
-        let mut missing = Vec::new();
-        for piece in pieces(ranges) {
-            match self.cache.get(&Key::Labels(Arc::clone(&self.key), group, piece)) {
-                Some(Entry::Labels(rows)) => found.push((piece, rows)),
-                _ => missing.push(piece),
-            }
-        }
-        if !missing.is_empty() {
-            found.extend(self.read_label_pieces(group, &missing).await?);
-            found.sort_by_key(|(piece, _)| *piece);
-        }
-        Ok(found)
     }
 
     /// Samples of some rows of a row group; `with_parts` says that histogram parts are among them.
@@ -327,36 +305,20 @@ impl<'a> TableFile<'a> {
         Ok(values)
     }
 
-    async fn read_label_pieces(
-        &self,
-        group: usize,
-        missing: &[usize],
-    ) -> Result<Vec<(usize, Arc<LabelRows>)>, ScanError> {
-        let n_rows = usize::try_from(self.meta.parquet().row_group(group).num_rows()).unwrap_or(0);
-        let rows_of = |piece: usize| piece * PIECE_ROWS..((piece + 1) * PIECE_ROWS).min(n_rows);
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        for range in missing.iter().map(|piece| rows_of(*piece)) {
-            match ranges.last_mut() {
-                Some(last) if last.end == range.start => last.end = range.end,
-                _ => ranges.push(range),
-            }
-        }
-        let batches = self.read(group, read::LABEL_COLUMNS, Some(ranges)).await?;
-        let mut batches = Rows { batches, batch: 0, row: 0 };
-        let mut decoded = Vec::with_capacity(missing.len());
-        for piece in missing {
-            let rows = LabelRows::decode(&batches.take(rows_of(*piece).len()));
-            let rows = Arc::new(rows.map_err(|e| ScanError::read(&self.key, e))?);
-            let key = Key::Labels(Arc::clone(&self.key), group, *piece);
-            self.cache.insert(key, Entry::Labels(Arc::clone(&rows)));
-            decoded.push((*piece, rows));
-        }
-        Ok(decoded)
-    }
-
     /// Columns of a row group, of some of its rows.
     pub(crate) async fn read(
         &self,
+        group: usize,
+        columns: impl IntoIterator<Item = &str>,
+        rows: Option<Vec<Range<usize>>>,
+    ) -> Result<Vec<RecordBatch>, ScanError> {
+        self.read_with(&Ahead::default(), group, columns, rows).await
+    }
+
+    /// The same, where some of the bytes may have been read already.
+    pub(crate) async fn read_with(
+        &self,
+        ahead: &Ahead,
         group: usize,
         columns: impl IntoIterator<Item = &str>,
         rows: Option<Vec<Range<usize>>>,
@@ -384,7 +346,10 @@ impl<'a> TableFile<'a> {
                 None => return Ok(batches),
                 Some(ranges) => ranges,
             };
-            let bytes = self.fetch.ranges(&self.path, &ranges).await?;
+            let bytes = match ahead.slices(&ranges) {
+                Some(bytes) => bytes,
+                None => self.fetch.ranges(&self.path, &ranges).await?,
+            };
             let n_bytes: usize = bytes.iter().map(bytes::Bytes::len).sum();
             unpanicked(|| decoder.push_ranges(ranges, bytes)).map_err(broken)?;
             if n_bytes <= INLINE_BYTES {
@@ -470,44 +435,6 @@ fn with_index(range: Range<u64>, size: u64) -> Range<u64> {
     range.start.saturating_sub(before)..range.end
 }
 
-/// Batches as one sequence of rows.
-struct Rows {
-    batches: Vec<RecordBatch>,
-    batch: usize,
-    row: usize,
-}
-
-impl Rows {
-    fn take(&mut self, mut n: usize) -> Vec<RecordBatch> {
-        let mut taken = Vec::new();
-        while n > 0 && self.batch < self.batches.len() {
-            let batch = &self.batches[self.batch];
-            let here = n.min(batch.num_rows() - self.row);
-            taken.push(batch.slice(self.row, here));
-            n -= here;
-            self.row += here;
-            if self.row == batch.num_rows() {
-                self.batch += 1;
-                self.row = 0;
-            }
-        }
-        taken
-    }
-}
-
-/// The numbers of the pieces that hold these rows, ascending.
-fn pieces(ranges: &[Range<usize>]) -> Vec<usize> {
-    let mut pieces = Vec::new();
-    for range in ranges.iter().filter(|range| !range.is_empty()) {
-        for piece in range.start / PIECE_ROWS..=(range.end - 1) / PIECE_ROWS {
-            if pieces.last() != Some(&piece) {
-                pieces.push(piece);
-            }
-        }
-    }
-    pieces
-}
-
 fn consecutive(rows: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for row in rows {
@@ -524,8 +451,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_cover_the_rows_once() {
-        assert_eq!(pieces(&[0..1, 5..1025, 2048..2048, 4000..4001]), [0, 1, 3]);
+    fn neighbours_are_one_range() {
         assert_eq!(consecutive([1, 2, 3, 7]), [1..4, 7..8]);
     }
 }

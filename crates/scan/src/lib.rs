@@ -8,12 +8,14 @@
 //! - labels are matched before any value is read, and label queries never read values or timestamps;
 //! - what is kept between queries lies in one cache with a bound.
 
+mod ahead;
 mod beside;
 mod cache;
 mod deletes;
 mod error;
 mod fetch;
 mod file;
+mod labels;
 mod plan;
 mod scan;
 

@@ -22,11 +22,14 @@ use crate::cache::Cache;
 use crate::deletes::{self, Deleted, Rest};
 use crate::error::ScanError;
 use crate::fetch::Fetch;
-use crate::file::{PIECE_ROWS, TableFile};
+use crate::file::TableFile;
+use crate::labels::{LabelGroup, PIECE_ROWS};
 use crate::plan;
 
 /// How many row groups are read at once.
 const GROUPS_AT_ONCE: usize = 4;
+/// How many batches of labels of a file are read at once.
+const LABEL_BATCHES_AT_ONCE: usize = 2;
 
 /// What a scan needs.
 #[derive(Debug, Clone)]
@@ -395,14 +398,20 @@ impl<'a> Query<'a> {
         let mut matched = FileMatch::default();
         let may_match =
             |group: &usize| plan::row_group(meta.parquet().row_group(*group), columns, self.range, metrics);
-        let reads = meta.series.iter().copied().filter(may_match).map(|group| async move {
+        let groups =
+            meta.series.iter().copied().filter(may_match).map(|group| LabelGroup {
+                group,
+                rows: plan::rows(meta.parquet(), group, columns.2, metrics),
+            });
+        let reads = file.label_batches(groups).into_iter().map(|batch| async {
             self.check_deadline()?;
-            let ranges = plan::rows(meta.parquet(), group, columns.2, metrics);
-            Ok::<_, ScanError>((group, file.label_pieces(group, &ranges).await?))
+            file.labels(batch).await
         });
         let reads: Vec<_> = reads.collect();
-        let mut reads = futures::stream::iter(reads).buffered(GROUPS_AT_ONCE);
-        while let Some((group, pieces)) = reads.try_next().await? {
+        let reads = futures::stream::iter(reads).buffered(LABEL_BATCHES_AT_ONCE);
+        let mut labels =
+            reads.map_ok(|labels| futures::stream::iter(labels).map(Ok::<_, ScanError>)).try_flatten();
+        while let Some((group, pieces)) = labels.try_next().await? {
             let (mut rows, mut cuts) = (Vec::new(), HashMap::new());
             let mut previous: &[u8] = &[];
             let mut previous_passes = None;
