@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 
+use config::storage::Location;
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,14 @@ impl Config {
                 .push(format!("server.log_format: {:?} is neither logfmt nor json", self.server.log_format));
         }
         violations.extend(self.storage.violations());
+        let role = if self.target == ALL { roles.first().copied() } else { Some(self.target.as_str()) };
+        let alone = role.is_some_and(|role| ["ingester", "querier", "compactor"].contains(&role));
+        if alone && self.storage.location() == Ok(Location::Memory) {
+            violations.push(
+                "storage.url: memory:// is this process's own; roles apart share a folder or a bucket"
+                    .to_string(),
+            );
+        }
         violations
             .extend(self.ingester.violations().into_iter().map(|violation| format!("ingester.{violation}")));
         violations.extend(self.bucket.violations());
@@ -143,7 +152,7 @@ impl Config {
         violations.extend(self.query_frontend.violations());
         violations.extend(self.cluster.violations());
         violations.extend(self.rpc.violations());
-        violations.extend(limits::LimitsHandle::new(&self.limits).err().map(|e| e.to_string()));
+        violations.extend(self.limits.violations());
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 }
@@ -286,6 +295,17 @@ mod tests {
         for url in ["memory://", "file:///var/firn", "./data/tables", "/data", "s3://bucket/x"] {
             assert!(load(&format!("storage: {{url: '{url}'}}\n")).is_ok(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_store_that_nobody_else_sees_is_refused_for_a_role_apart() {
+        let load = |target: &str| {
+            let mut config = Config { target: target.to_string(), ..Config::default() };
+            config.storage.url = "memory://".to_string();
+            config.check(&[ALL, "distributor", "ingester"])
+        };
+        assert!(load("ingester").unwrap_err()[0].contains("memory://"));
+        assert_eq!((load(ALL), load("distributor")), (Ok(()), Ok(())));
     }
 
     #[test]

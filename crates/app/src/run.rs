@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use limits::LimitsHandle;
+use limits::{LimitsHandle, Reload};
 use runtime::{Clock, MemoryBudget, Supervisor};
 use server::{Bound, Gate, HttpMetrics, InFlight, Ops, Routes, SharedRegistry, Text};
 use tokio::signal::unix::{SignalKind, signal};
@@ -112,10 +112,16 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let limit = config.memory_limit_bytes().map_err(anyhow::Error::msg)?;
     tracing::info!(address = %bound.address(), target = role.name, version = env!("CARGO_PKG_VERSION"), memory_limit = limit, "starting");
 
+    let limits = LimitsHandle::new(&config.limits)?;
+    let reload =
+        registry.with(|registry| Reload::open(&config.limits, limits.clone(), clock.clone(), registry))?;
+    let overrides = reload.view();
+
     let ops = Ops {
         gate: gate.clone(),
         registry: registry.clone(),
         config: yaml,
+        runtime_config: Arc::new(move |only_differences| overrides.show(only_differences)),
         services: services(role, gate.clone()),
         log_level: level.show(),
         set_log_level: level.set(),
@@ -124,10 +130,10 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let mut supervisor = Supervisor::default();
     // The port opens first and closes last; while the log is replayed and while services stop, the gate answers.
     supervisor.start(bound.serve(server::ops_routes(ops)));
+    supervisor.start(reload);
 
     let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()), role.memory);
     registry.attach(server::memory_metrics(limit, memory.stated(role.memory)));
-    let limits = LimitsHandle::new(&config.limits)?;
     let gates = vec![gate.clone()];
     let mut node = Node { config, clock, registry, memory, limits, supervisor, http, gates };
     let Routes { open, stopping, unready } = (role.wire)(&mut node).await?;

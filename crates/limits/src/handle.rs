@@ -1,21 +1,38 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use model::{TenantId, TenantIdError};
 use parking_lot::RwLock;
+use runtime::PromDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::{Limits, Overrides};
 
 /// The limits of all tenants, as configured.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// For tenants that are not named below, and for the limits that those do not name.
     pub defaults: Limits,
     /// By tenant id, what differs from the defaults.
     pub overrides: BTreeMap<String, Overrides>,
+    /// A YAML file with `overrides` of the same form, which go over those above; read again when it changes.
+    pub overrides_file: String,
+    /// How often the file is looked at.
+    pub overrides_period: PromDuration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> LimitsConfig {
+        LimitsConfig {
+            defaults: Limits::default(),
+            overrides: BTreeMap::new(),
+            overrides_file: String::new(),
+            // Mimir's default.
+            overrides_period: PromDuration::secs(10),
+        }
+    }
 }
 
 /// The configured limits make no sense.
@@ -58,6 +75,20 @@ pub struct LimitsHandle {
 struct Shared {
     current: RwLock<Current>,
     generation: AtomicU64,
+    /// How many processes of a kind share the limits that hold for all of them together.
+    distributors: AtomicU32,
+    ingesters: AtomicU32,
+}
+
+impl Shared {
+    fn new(current: Current) -> Shared {
+        Shared {
+            current: RwLock::new(current),
+            generation: AtomicU64::new(1),
+            distributors: AtomicU32::new(1),
+            ingesters: AtomicU32::new(1),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,16 +100,30 @@ struct Current {
 impl LimitsHandle {
     /// Limits as configured.
     pub fn new(config: &LimitsConfig) -> Result<LimitsHandle, LimitsError> {
-        let current = RwLock::new(Current::new(config)?);
-        Ok(LimitsHandle { shared: Arc::new(Shared { current, generation: AtomicU64::new(1) }) })
+        Ok(LimitsHandle { shared: Arc::new(Shared::new(Current::new(config)?)) })
     }
 
     /// The same limits for everyone, for tests and small set-ups.
     pub fn fixed(limits: Limits) -> LimitsHandle {
         let current = Current { defaults: Arc::new(limits), tenants: HashMap::new() };
-        LimitsHandle {
-            shared: Arc::new(Shared { current: RwLock::new(current), generation: AtomicU64::new(1) }),
-        }
+        LimitsHandle { shared: Arc::new(Shared::new(current)) }
+    }
+
+    /// Says how many distributors and ingesters there are. Rates hold for all distributors together and numbers of
+    /// series for all ingesters, while each of them counts its own: so each enforces its share.
+    pub fn divide_among(&self, distributors: u32, ingesters: u32) {
+        self.shared.distributors.store(distributors.max(1), Ordering::Relaxed);
+        self.shared.ingesters.store(ingesters.max(1), Ordering::Relaxed);
+    }
+
+    /// One distributor's part of a rate.
+    pub fn distributor_share(&self, rate: f64) -> f64 {
+        rate / f64::from(self.shared.distributors.load(Ordering::Relaxed))
+    }
+
+    /// One ingester's part of a number of series, rounded up; 0 stays no limit.
+    pub fn ingester_share(&self, n_series: u64) -> u64 {
+        n_series.div_ceil(u64::from(self.shared.ingesters.load(Ordering::Relaxed)))
     }
 
     /// The limits of a tenant.
@@ -180,6 +225,17 @@ mod tests {
         handle.replace(&config(r#"{"defaults": {"max_series": 5}}"#).unwrap()).unwrap();
         assert_eq!(clone.for_tenant(&TenantId::anonymous()).max_series, 5);
         assert!(clone.generation() > before);
+    }
+
+    #[test]
+    fn each_process_enforces_its_share_of_what_all_may_do() {
+        let handle = LimitsHandle::default();
+        assert_eq!((handle.distributor_share(90.0), handle.ingester_share(10)), (90.0, 10));
+        handle.clone().divide_among(3, 4);
+        assert_eq!((handle.distributor_share(90.0), handle.ingester_share(10)), (30.0, 3));
+        assert_eq!((handle.ingester_share(0), handle.ingester_share(1)), (0, 1));
+        handle.divide_among(0, 0);
+        assert_eq!((handle.distributor_share(90.0), handle.ingester_share(10)), (90.0, 10));
     }
 
     #[test]

@@ -11,10 +11,14 @@
 mod bucket;
 mod handle;
 mod otel;
+mod relabel;
+mod reload;
 mod set;
 
 pub use bucket::TokenBucket;
 pub use handle::{LimitsConfig, LimitsError, LimitsHandle};
 pub use otel::{AttributeNames, TranslationStrategy};
+pub use relabel::{RelabelAction, RelabelConfig, RelabelError, Relabelling};
+pub use reload::{OverridesView, Reload, ReloadError};
 pub use runtime::{DurationError, PromDuration, format_duration, parse_duration};
 pub use set::{Limits, Overrides};

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use runtime::PromDuration;
 
-use crate::{AttributeNames, TranslationStrategy};
+use crate::{AttributeNames, Relabelling, TranslationStrategy};
 
 /// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
 macro_rules! limits {
@@ -35,12 +35,26 @@ macro_rules! limits {
                 limits
             }
         }
+
+        impl Overrides {
+            /// Puts those of `over` in place of these.
+            pub(crate) fn merge(&mut self, over: Overrides) {
+                $( if over.$name.is_some() { self.$name = over.$name; } )+
+            }
+
+            /// Those that differ from `limits`.
+            pub(crate) fn differing(&self, limits: &Limits) -> Overrides {
+                Overrides { $( $name: self.$name.clone().filter(|value| *value != limits.$name), )+ }
+            }
+        }
     };
 }
 
 limits! {
     /// Active series over all shards. Off by default: the memory limit stands behind it.
     max_series: u64 = 0;
+    /// Active series of one metric, over all shards.
+    max_series_per_metric: u64 = 0;
     /// Labels of one series, its name included (Mimir's default).
     max_label_names_per_series: u32 = 30;
     /// Bytes of a label's name (Mimir's default).
@@ -52,7 +66,19 @@ limits! {
     max_metadata_length: u32 = 1024;
     /// Bytes of a request body, as received and as announced decompressed; never more than 512 MiB.
     max_body_bytes: u64 = 32 << 20;
-    /// Samples a second that a distributor takes over time.
+    /// Changes or drops series as they arrive, before any limit is looked at; Prometheus's rules.
+    metric_relabel_configs: Relabelling = Relabelling::default();
+    /// Takes samples of one of several replicas only, if they name themselves with the two labels below.
+    accept_ha_samples: bool = false;
+    /// The label that names a group of replicas (Mimir's default).
+    ha_cluster_label: String = "cluster".to_string();
+    /// The label that names a replica; it is not stored (Mimir's default).
+    ha_replica_label: String = "__replica__".to_string();
+    /// Groups of replicas of the tenant (Mimir's default).
+    ha_max_clusters: u32 = 100;
+    /// For how long the elected replica may be silent before another one takes its place (Mimir's default).
+    ha_failover_timeout: PromDuration = PromDuration::secs(30);
+    /// Samples a second that all distributors together take over time.
     ingestion_rate: f64 = 0.0;
     /// Samples that may come at once above the rate (Mimir's default).
     ingestion_burst_size: f64 = 200_000.0;

@@ -18,7 +18,7 @@ mod time;
 pub use gate::{Gate, InFlight, Routes, Unready};
 pub use listen::{Bound, Config, ListenError, Serve};
 pub use metrics::{HttpMetrics, SharedRegistry};
-pub use ops::{Ops, SetLevel, Text, routes as ops_routes};
+pub use ops::{Ops, Overrides, SetLevel, Text, routes as ops_routes};
 pub use process::{memory_metrics, process_metrics};
 pub use tenant::{TENANT_HEADER, TenantError, tenant, tenants};
 pub use time::{parse_time, to_millis};

@@ -11,6 +11,8 @@ use crate::{Gate, SharedRegistry};
 
 /// Something to show that changes.
 pub type Text = Arc<dyn Fn() -> String + Send + Sync>;
+/// The overrides of limits in force as YAML; only what differs from the defaults, if so asked.
+pub type Overrides = Arc<dyn Fn(bool) -> String + Send + Sync>;
 /// Changes the level of the logs, or says why not.
 pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
@@ -23,6 +25,8 @@ pub struct Ops {
     pub registry: SharedRegistry,
     /// `/config`: the configuration in force, as YAML.
     pub config: String,
+    /// `/runtime_config`: the limits that can change while the process runs.
+    pub runtime_config: Overrides,
     /// `/services`: a line per service.
     pub services: Text,
     /// `GET /log_level`.
@@ -43,6 +47,7 @@ pub fn routes(ops: Ops) -> Router {
         .route("/-/healthy", get(|| async { "firn is healthy\n" }))
         .route("/metrics", get(|State(ops): State<Ops>| async move { ops.registry.expose() }))
         .route("/config", get(config))
+        .route("/runtime_config", get(runtime_config))
         .route("/services", get(|State(ops): State<Ops>| async move { (ops.services)() }))
         .route("/log_level", get(log_level))
         .route("/log_level", post(set_log_level))
@@ -52,7 +57,7 @@ pub fn routes(ops: Ops) -> Router {
 
 async fn index(State(ops): State<Ops>) -> String {
     format!(
-        "firn {}\n\n/ready\n/metrics\n/config\n/services\n/log_level\n/flush\n/api/v1/push\n/api/v1/query\n/api/v1/query_range\n",
+        "firn {}\n\n/ready\n/metrics\n/config\n/runtime_config\n/services\n/log_level\n/flush\n/api/v1/push\n/api/v1/query\n/api/v1/query_range\n",
         ops.version
     )
 }
@@ -66,6 +71,19 @@ async fn ready(State(ops): State<Ops>) -> Response {
 
 async fn config(State(ops): State<Ops>) -> Response {
     ([(header::CONTENT_TYPE, "application/yaml")], ops.config).into_response()
+}
+
+/// `mode=diff` leaves out what does not differ from the defaults, as in Mimir.
+async fn runtime_config(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Response {
+    let only_differences = match query.as_deref().unwrap_or_default() {
+        "" => false,
+        "mode=diff" => true,
+        other => {
+            let reason = format!("unknown parameters {other:?}; there is mode=diff only\n");
+            return (StatusCode::BAD_REQUEST, reason).into_response();
+        }
+    };
+    ([(header::CONTENT_TYPE, "application/yaml")], (ops.runtime_config)(only_differences)).into_response()
 }
 
 async fn log_level(State(ops): State<Ops>) -> String {
