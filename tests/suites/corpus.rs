@@ -16,19 +16,29 @@ use testkit::script::{self, Engine, LoadedSample, LoadedSeries, LoadedValue, Out
 use tokio::runtime::Runtime;
 use wire::{Push, Query, QueryRequest};
 
-/// The scripts that pass whole; the others have their own issue.
-const FILES: [&str; 11] = [
-    "literals",
-    "selectors",
-    "operators",
+/// All of them.
+const FILES: [&str; 21] = [
     "aggregators",
-    "functions",
     "at_modifier",
-    "subquery",
-    "range_queries",
-    "staleness",
-    "trig_functions",
     "collision",
+    "duration_expression",
+    "extended_vectors",
+    "fill-modifier",
+    "functions",
+    "histograms",
+    "info",
+    "limit",
+    "literals",
+    "name_label_dropping",
+    "native_histograms",
+    "operators",
+    "range_queries",
+    "selectors",
+    "staleness",
+    "start_timestamps",
+    "subquery",
+    "trig_functions",
+    "type_and_unit",
 ];
 
 const SHARDS: u32 = 4;
@@ -224,25 +234,25 @@ fn check(placement: Placement) {
     }
     println!("{placement:?}: {n_passed} of {n_cases} cases passed");
     assert!(failures.is_empty(), "{failures}");
-    assert_eq!(n_cases, 1036, "the corpus has all of its cases");
+    assert_eq!(n_cases, 2243, "the corpus has all of its cases");
 }
 
 #[test]
-fn the_named_scripts_pass_over_the_head() {
+fn all_scripts_pass_over_the_head() {
     check(Placement::Head);
 }
 
 #[test]
-fn the_named_scripts_pass_over_blocks() {
+fn all_scripts_pass_over_blocks() {
     check(Placement::Blocks);
 }
 
 #[test]
-fn the_named_scripts_pass_split_by_time() {
+fn all_scripts_pass_split_by_time() {
     check(Placement::SplitByTime);
 }
 
 #[test]
-fn the_named_scripts_pass_with_alternate_samples_in_blocks() {
+fn all_scripts_pass_with_alternate_samples_in_blocks() {
     check(Placement::Alternate);
 }

@@ -8,4 +8,5 @@ mod readers;
 mod s3;
 mod senders;
 mod surface;
+mod syntax;
 mod tidy;

@@ -100,15 +100,21 @@ impl PartialEq for Matcher {
 
 impl Eq for Matcher {}
 
-impl fmt::Display for Matcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let op = match self.op {
+impl MatcherOp {
+    /// The operator as it is written.
+    pub fn symbol(self) -> &'static str {
+        match self {
             MatcherOp::Equal => "=",
             MatcherOp::NotEqual => "!=",
             MatcherOp::Regex => "=~",
             MatcherOp::NotRegex => "!~",
-        };
-        write!(f, "{}{op}{:?}", self.name, self.value)
+        }
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{:?}", self.name, self.op.symbol(), self.value)
     }
 }
 

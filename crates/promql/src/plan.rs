@@ -150,6 +150,12 @@ impl Plan {
         self.selects.clone()
     }
 
+    /// Whether the reset hints of selected histograms reach the result, or a warning about it. The hint of the first
+    /// histogram in a range speaks of one before the range, which somebody then has to look up.
+    pub fn shows_reset_hints(&self) -> bool {
+        shows_reset_hints(&self.expr)
+    }
+
     /// The tree.
     pub fn expr(&self) -> &Expr {
         &self.expr
@@ -354,3 +360,24 @@ impl SelectFinder<'_> {
         self.found.push(Found { span, spec: SelectSpec { matchers, range }, totals_only });
     }
 }
+/// Functions of histograms that look at nothing but the samples in the range do not care what came before.
+fn shows_reset_hints(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
+        ExprKind::Call(call) if !KEEPS_HINTS.contains(&call.func.name) => false,
+        _ => expr.children().into_iter().any(shows_reset_hints),
+    }
+}
+
+/// Functions whose result, or a warning about it, depends on the hints of their argument.
+const KEEPS_HINTS: [&str; 9] = [
+    "avg_over_time",
+    "first_over_time",
+    "histogram_avg",
+    "histogram_count",
+    "histogram_sum",
+    "last_over_time",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "sum_over_time",
+];

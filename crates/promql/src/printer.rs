@@ -8,7 +8,7 @@ use model::{METRIC_NAME, Matcher, MatcherOp};
 
 use crate::ast::{
     Aggregate, At, Binary, Cardinality, DurationExpr, DurationNode, Expr, ExprKind, Number, RangeMode,
-    Subquery, VectorMatching, VectorSelector,
+    Subquery, UnaryOp, VectorMatching, VectorSelector,
 };
 use crate::lexer::{is_number_word, is_reserved_metric_name};
 use crate::text::{is_plain_label_name, is_plain_metric_name, quote};
@@ -69,10 +69,13 @@ impl Display for DurationNode {
             DurationNode::Number(number) => write!(f, "{number}"),
             DurationNode::Step => f.write_str("step()"),
             DurationNode::Range => f.write_str("range()"),
+            DurationNode::Unary(UnaryOp::Plus, inner) => write!(f, "{inner}"),
             DurationNode::Unary(sign, inner) => write!(f, "{}{inner}", sign.symbol()),
             DurationNode::Binary(op, lhs, rhs) => write!(f, "{lhs} {} {rhs}", op.symbol()),
             DurationNode::MinOf(a, b) => write!(f, "min_of({a}, {b})"),
             DurationNode::MaxOf(a, b) => write!(f, "max_of({a}, {b})"),
+            // Prometheus remembers that there were parentheses, not how many.
+            DurationNode::Paren(inner) if matches!(**inner, DurationNode::Paren(_)) => write!(f, "{inner}"),
             DurationNode::Paren(inner) => write!(f, "({inner})"),
         }
     }
@@ -87,26 +90,17 @@ fn matchers(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     if shown.is_empty() && name.is_some() {
         return Ok(());
     }
-    f.write_char('{')?;
-    for (i, shown) in shown.into_iter().enumerate() {
-        f.write_str(if i > 0 { "," } else { "" })?;
-        matcher(f, shown)?;
-    }
-    f.write_char('}')
+    let mut texts: Vec<String> = shown.into_iter().map(matcher).collect();
+    texts.sort_unstable();
+    write!(f, "{{{}}}", texts.join(","))
 }
 
-fn matcher(f: &mut Formatter<'_>, matcher: &Matcher) -> fmt::Result {
-    let op = match matcher.op {
-        MatcherOp::Equal => "=",
-        MatcherOp::NotEqual => "!=",
-        MatcherOp::Regex => "=~",
-        MatcherOp::NotRegex => "!~",
-    };
-    let value = quote(&matcher.value);
+fn matcher(matcher: &Matcher) -> String {
+    let (op, value) = (matcher.op.symbol(), quote(&matcher.value));
     if is_plain_label_name(&matcher.name) {
-        write!(f, "{}{op}{value}", matcher.name)
+        format!("{}{op}{value}", matcher.name)
     } else {
-        write!(f, "{}{op}{value}", quote(&matcher.name))
+        format!("{}{op}{value}", quote(&matcher.name))
     }
 }
 
@@ -136,7 +130,13 @@ fn offset_modifier(f: &mut Formatter<'_>, offset: Option<&DurationExpr>) -> fmt:
 }
 
 fn subquery(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
-    write!(f, "{}[{}:", subquery.expr, subquery.range)?;
+    write!(f, "{}", subquery.expr)?;
+    subquery_window(f, subquery)
+}
+
+/// What follows the expression of a subquery.
+pub(crate) fn subquery_window(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt::Result {
+    write!(f, "[{}:", subquery.range)?;
     if let Some(step) = &subquery.step {
         write!(f, "{step}")?;
     }
@@ -156,7 +156,8 @@ fn binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
     write!(f, " {}", binary.rhs)
 }
 
-fn matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
+/// ` on (…) group_left (…) fill (…)`, nothing for a plain match.
+pub(crate) fn matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
     let group = match matching.cardinality {
         Cardinality::ManyToOne => Some(" group_left "),
         Cardinality::OneToMany => Some(" group_right "),
@@ -171,7 +172,8 @@ fn matching(f: &mut Formatter<'_>, matching: &VectorMatching) -> fmt::Result {
         labels(f, &matching.include)?;
     }
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => fill(f, "fill", left),
+        // Two NaNs are not equal, neither here nor to Prometheus.
+        (Some(left), Some(right)) if left == right => fill(f, "fill", left),
         (left, right) => {
             left.map_or(Ok(()), |value| fill(f, "fill_left", value))?;
             right.map_or(Ok(()), |value| fill(f, "fill_right", value))
@@ -186,17 +188,23 @@ fn fill(f: &mut Formatter<'_>, keyword: &str, value: f64) -> fmt::Result {
 }
 
 fn aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
+    aggregate_head(f, aggregate)?;
+    f.write_char('(')?;
+    if let Some(param) = &aggregate.param {
+        write!(f, "{param}, ")?;
+    }
+    write!(f, "{})", aggregate.expr)
+}
+
+/// `op by (…) `
+pub(crate) fn aggregate_head(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result {
     f.write_str(aggregate.op.name())?;
     if aggregate.without || !aggregate.grouping.is_empty() {
         f.write_str(if aggregate.without { " without " } else { " by " })?;
         labels(f, &aggregate.grouping)?;
         f.write_char(' ')?;
     }
-    f.write_char('(')?;
-    if let Some(param) = &aggregate.param {
-        write!(f, "{param}, ")?;
-    }
-    write!(f, "{})", aggregate.expr)
+    Ok(())
 }
 
 fn labels(f: &mut Formatter<'_>, labels: &[String]) -> fmt::Result {
@@ -274,7 +282,7 @@ mod tests {
         check("a * on(b)group_left c", "a * on (b) group_left () c");
         check("a > bool ignoring(b) fill(0)c", "a > bool ignoring (b) fill (0) c");
         check("a + fill_right(-1) fill_left(NaN) c", "a + fill_left (NaN) fill_right (-1) c");
-        check("{\"foo\", 'b.c'=~`x`}", "{__name__=\"foo\",\"b.c\"=~\"x\"}");
+        check("{\"foo\", 'b.c'=~`x`}", "{\"b.c\"=~\"x\",__name__=\"foo\"}");
         check("sum by (\"a.b\", \"inf\") (foo)", "sum by (\"a.b\", \"inf\") (foo)");
         check("foo[90d] @ -1.5 offset -61s", "foo[90d] @ -1.500 offset -1m1s");
         check("foo offset 5m anchored @ end()", "foo @ end() anchored offset 5m");

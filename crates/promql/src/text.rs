@@ -135,6 +135,12 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
+/// The string for a reader who knows UTF-8 only: bytes that are none become replacement characters.
+pub fn as_utf8(text: &str) -> String {
+    let shown = |c: char| if INVALID_BYTES.contains(&u32::from(c)) { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(shown).collect()
+}
+
 /// Whether a label may have this name: anything in UTF-8 but the empty name.
 pub fn is_valid_label_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| INVALID_BYTES.contains(&u32::from(c)))

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
 use prometheus_client::registry::Registry;
-use promql::ast::ValueType;
 use promql::{EvalError, EvalOptions, Evaluated, Plan};
 use runtime::{Clock, MemoryPart};
 use wire::{
@@ -182,8 +181,7 @@ impl Inner {
             };
             let (mut series, cost) = self.source.select(tenant, request.clone()).await?;
             stats.add(cost);
-            let shows_hints = plan.expr().value_type() == ValueType::Matrix;
-            if shows_hints && series.iter().any(|one| !one.histograms.is_empty()) {
+            if plan.shows_reset_hints() && series.iter().any(|one| !one.histograms.is_empty()) {
                 let start = spec.range.start;
                 let range = TimeRange::new(start.saturating_sub(lookback_ms), start.saturating_sub(1));
                 let (before, cost) = self.source.select(tenant, SelectRequest { range, ..request }).await?;

@@ -13,7 +13,7 @@ use tower_http::compression::CompressionLayer;
 use wire::Query;
 
 use crate::error::ApiError;
-use crate::{exemplars, json, labels, metadata, query};
+use crate::{absent, exemplars, json, labels, metadata, query, syntax};
 
 /// What the frontend is made of.
 #[derive(Clone)]
@@ -39,6 +39,15 @@ pub fn routes(deps: Deps) -> Router {
         .route("/label/{name}/values", get(labels::values).post(labels::values))
         .route("/query_exemplars", get(exemplars::query).post(exemplars::query))
         .route("/metadata", get(metadata::query).post(metadata::query))
+        .route("/format_query", get(syntax::format).post(syntax::format))
+        .route("/parse_query", get(syntax::tree).post(syntax::tree))
+        .route("/rules", get(absent::rules))
+        .route("/alerts", get(absent::alerts))
+        .route("/alertmanagers", get(absent::alertmanagers))
+        .route("/targets", get(absent::targets))
+        .route("/targets/metadata", get(absent::nothing))
+        .route("/scrape_pools", get(absent::scrape_pools))
+        .route("/notifications", get(absent::nothing))
         .route("/status/buildinfo", get(buildinfo))
         .with_state(deps);
     Router::new()

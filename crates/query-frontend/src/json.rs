@@ -51,6 +51,14 @@ impl Json {
         self
     }
 
+    pub(crate) fn bool(&mut self, value: bool) -> &mut Json {
+        self.number(value)
+    }
+
+    pub(crate) fn null(&mut self) -> &mut Json {
+        self.number("null")
+    }
+
     /// A timestamp: seconds with three decimals unless whole.
     pub(crate) fn timestamp(&mut self, ms: i64) -> &mut Json {
         self.comma();

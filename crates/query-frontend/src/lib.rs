@@ -6,6 +6,7 @@
 //! - every route answers GET and POST alike, the URL's and the form's parameters together;
 //! - every answer is JSON with a `status`, and an error says by its `errorType` and its HTTP status who has to act.
 
+mod absent;
 mod error;
 mod exemplars;
 mod http;
@@ -14,5 +15,6 @@ mod labels;
 mod metadata;
 mod params;
 mod query;
+mod syntax;
 
 pub use http::{Deps, routes};

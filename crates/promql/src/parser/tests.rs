@@ -273,6 +273,8 @@ fn bare(expr: &Expr) -> String {
         }
         if let Some(selector) = expr.selector_mut() {
             selector.offset.iter_mut().for_each(forget);
+            // Printing puts them in order.
+            selector.matchers.sort_by_key(ToString::to_string);
         }
         Descend::Into
     });
