@@ -115,7 +115,7 @@ fn lines(snapshot: &Snapshot, now_ms: i64) -> Vec<Line> {
         lines.push(Line::of_txn(txn));
     }
     for file in snapshot.files() {
-        lines.push(Line::of_add(Add { data_change: false, ..file.add.clone() }));
+        lines.push(Line::of_add(file.add()));
     }
     for remove in snapshot.tombstones.values().filter(|remove| is_recent_tombstone(remove, now_ms)) {
         lines.push(Line::of_remove(Remove { data_change: false, ..remove.clone() }));

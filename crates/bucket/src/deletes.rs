@@ -101,10 +101,10 @@ pub(crate) fn lines(commit: &Commit, snapshot: &Snapshot) -> Vec<Line> {
         let new = commit.deletion.as_ref().filter(|new| concerns(&new.deletion, file));
         if let Some(new) = new {
             named.insert(&new.id);
-            let mut add = file.add.clone();
+            let mut add = file.add();
             let ids: Vec<&str> = file.deletion_ids().chain([new.id.as_str()]).collect();
             add.tags.get_or_insert_default().insert(TAG.to_string(), Some(ids.join(",")));
-            lines.push(Line::of_add(crate::action::Add { data_change: false, ..add }));
+            lines.push(Line::of_add(add));
         }
     }
     let mut configuration = snapshot.meta_data.configuration.clone();

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::action::Add;
+use crate::kept::Kept;
 
 /// A file that is about to be uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +57,7 @@ pub struct FileEntry {
     pub modification_time: i64,
     /// What is known of its rows.
     pub stats: FileStats,
-    /// The add as it stands in the log, for checkpoints and swaps.
-    pub(crate) add: Add,
+    kept: Kept,
 }
 
 /// What the log says about the rows of a file. What is not said prunes nothing.
@@ -78,7 +78,7 @@ pub struct FileStats {
 impl FileEntry {
     /// A tag that the writer left.
     pub fn tag(&self, name: &str) -> Option<&str> {
-        self.add.tags.as_ref()?.get(name)?.as_deref()
+        self.kept.tag(name)
     }
 
     /// The file's place in a run, if it is in one.
@@ -88,14 +88,28 @@ impl FileEntry {
 
     pub(crate) fn of(add: Add) -> FileEntry {
         let day = add.partition_values.get("day").and_then(|day| Day::parse(day.as_deref()?));
+        let path = decode_path(&add.path);
         FileEntry {
-            path: decode_path(&add.path),
             day,
             size: u64::try_from(add.size).unwrap_or(0),
             modification_time: add.modification_time,
             stats: add.stats.as_deref().map(FileStats::parse).unwrap_or_default(),
-            add,
+            kept: Kept::of(add, &path),
+            path,
         }
+    }
+
+    /// The memory that it takes, as far as its own bytes go.
+    pub fn held_bytes(&self) -> usize {
+        let metrics = [&self.stats.min_metric, &self.stats.max_metric];
+        let metrics: usize = metrics.into_iter().flatten().map(String::capacity).sum();
+        // The reference counts and its place in the snapshot.
+        size_of::<FileEntry>() + 32 + self.path.capacity() + metrics + self.kept.held_bytes()
+    }
+
+    /// The file's add, for checkpoints and swaps.
+    pub(crate) fn add(&self) -> Add {
+        self.kept.add(&self.path, self.size, self.modification_time)
     }
 }
 

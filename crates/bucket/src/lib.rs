@@ -17,6 +17,7 @@ mod commit;
 mod deletes;
 mod error;
 mod file;
+mod kept;
 mod probe;
 mod snapshot;
 mod store;

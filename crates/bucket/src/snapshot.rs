@@ -1,4 +1,6 @@
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::BucketError;
@@ -21,10 +23,40 @@ pub struct Snapshot {
     pub(crate) protocol: Protocol,
     pub(crate) meta_data: MetaData,
     pub(crate) deletions: BTreeMap<String, TableDeletion>,
-    files: BTreeMap<String, Arc<FileEntry>>,
+    files: BTreeSet<ByPath>,
     pub(crate) txns: HashMap<String, (i64, Option<i64>)>,
     pub(crate) tombstones: BTreeMap<String, Remove>,
 }
+
+/// A file in the order of paths, which it has no second time for that.
+#[derive(Debug, Clone)]
+struct ByPath(Arc<FileEntry>);
+
+impl Borrow<str> for ByPath {
+    fn borrow(&self) -> &str {
+        &self.0.path
+    }
+}
+
+impl Ord for ByPath {
+    fn cmp(&self, other: &ByPath) -> Ordering {
+        self.0.path.cmp(&other.0.path)
+    }
+}
+
+impl PartialOrd for ByPath {
+    fn partial_cmp(&self, other: &ByPath) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByPath {
+    fn eq(&self, other: &ByPath) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByPath {}
 
 impl Snapshot {
     /// The version.
@@ -34,7 +66,7 @@ impl Snapshot {
 
     /// The files, by path.
     pub fn files(&self) -> impl Iterator<Item = &Arc<FileEntry>> {
-        self.files.values()
+        self.files.iter().map(|file| &file.0)
     }
 
     /// How many files there are.
@@ -44,7 +76,7 @@ impl Snapshot {
 
     /// The file with this path, if it belongs to the table.
     pub fn file(&self, path: &str) -> Option<&Arc<FileEntry>> {
-        self.files.get(path)
+        self.files.get(path).map(|file| &file.0)
     }
 
     /// The newest version of a transaction's application.
@@ -83,7 +115,7 @@ impl Snapshot {
             protocol,
             deletions: deletes::read(path, &meta_data)?,
             meta_data,
-            files: BTreeMap::new(),
+            files: BTreeSet::new(),
             txns: HashMap::new(),
             tombstones: BTreeMap::new(),
         };
@@ -116,7 +148,7 @@ impl Snapshot {
         if let Some(remove) = line.remove {
             refuse_deletion_vector(path, remove.deletion_vector.is_some())?;
             let key = decode_path(&remove.path);
-            self.files.remove(&key);
+            self.files.remove(key.as_str());
             self.tombstones.insert(key, remove);
         }
         if let Some(add) = line.add {
@@ -126,7 +158,7 @@ impl Snapshot {
             }
             let entry = FileEntry::of(add);
             self.tombstones.remove(&entry.path);
-            self.files.insert(entry.path.clone(), Arc::new(entry));
+            self.files.replace(ByPath(Arc::new(entry)));
         }
         Ok(())
     }
