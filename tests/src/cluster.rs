@@ -16,6 +16,7 @@ pub struct Cluster {
     dir: PathBuf,
     processes: Vec<Process>,
     surface: Surface,
+    flags: Vec<String>,
 }
 
 /// How to start it.
@@ -27,6 +28,8 @@ pub struct ClusterOptions {
     pub storage: Storage,
     /// Flags for all processes.
     pub flags: Vec<String>,
+    /// Who else gives queriers work, as `host:port`.
+    pub frontends: Vec<String>,
 }
 
 /// Where the tables of a cluster lie.
@@ -91,12 +94,18 @@ impl Storage {
 impl ClusterOptions {
     /// Five processes over this storage.
     pub fn over(storage: Storage) -> ClusterOptions {
-        ClusterOptions { ingesters: 1, storage, flags: Vec::new() }
+        ClusterOptions { ingesters: 1, storage, flags: Vec::new(), frontends: Vec::new() }
     }
 
     /// These options and these flags.
     pub fn with_flags(mut self, flags: &[&str]) -> ClusterOptions {
         self.flags.extend(flags.iter().map(ToString::to_string));
+        self
+    }
+
+    /// These options with another query-frontend, outside of the cluster.
+    pub fn with_frontend(mut self, address: &str) -> ClusterOptions {
+        self.frontends.push(address.to_string());
         self
     }
 
@@ -120,10 +129,12 @@ impl Cluster {
             .map(|((name, target), port)| Process { name, target, port, child: None, n_starts: 0 })
             .collect();
         let surface = surface(&processes);
-        let mut cluster = Cluster { binary: binary.to_string(), dir: dir.to_path_buf(), processes, surface };
+        let flags = options.flags.clone();
+        let mut cluster =
+            Cluster { binary: binary.to_string(), dir: dir.to_path_buf(), processes, surface, flags };
         fs::write(cluster.config(), cluster.yaml(options)).map_err(|e| e.to_string())?;
         for i in 0..cluster.processes.len() {
-            cluster.spawn(i, &options.flags, &[])?;
+            cluster.spawn(i, &[])?;
         }
         for i in 0..cluster.processes.len() {
             cluster.await_ready(i)?;
@@ -134,6 +145,12 @@ impl Cluster {
     /// The names of its processes.
     pub fn names(&self) -> Vec<String> {
         self.processes.iter().map(|process| process.name.clone()).collect()
+    }
+
+    /// Its ingesters, as `cluster.members` lists them.
+    pub fn members(&self) -> Vec<String> {
+        let ingesters = self.processes.iter().filter(|process| process.target == "ingester");
+        ingesters.map(|process| format!("{}=127.0.0.1:{}", process.name, process.port)).collect()
     }
 
     /// Where a process answers.
@@ -154,18 +171,17 @@ impl Cluster {
     }
 
     /// Starts a process that is gone again, in the same place, and waits until it is ready.
-    pub fn restart(&mut self, name: &str, flags: &[&str]) -> Result<(), String> {
-        match self.start_or_die(name, flags, &[])? {
+    pub fn restart(&mut self, name: &str) -> Result<(), String> {
+        match self.start_or_die(name, &[])? {
             true => Ok(()),
             false => Err(format!("{name} died:\n{}", self.child(name)?.output())),
         }
     }
 
     /// As [`Cluster::restart`], with an environment such as the fault to die of; `false` when it died on its way.
-    pub fn start_or_die(&mut self, name: &str, flags: &[&str], env: &[(&str, &str)]) -> Result<bool, String> {
+    pub fn start_or_die(&mut self, name: &str, env: &[(&str, &str)]) -> Result<bool, String> {
         let i = self.find(name)?;
-        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        self.spawn(i, &flags, env)?;
+        self.spawn(i, env)?;
         let process = &mut self.processes[i];
         let child = process.child.as_mut().ok_or("it was not started")?;
         Ok(await_ready(child)?.is_some())
@@ -176,7 +192,7 @@ impl Cluster {
         found.ok_or_else(|| format!("no process is called {name}"))
     }
 
-    fn spawn(&mut self, i: usize, flags: &[String], env: &[(&str, &str)]) -> Result<(), String> {
+    fn spawn(&mut self, i: usize, env: &[(&str, &str)]) -> Result<(), String> {
         let (binary, config) = (self.binary.clone(), self.config());
         let process = &mut self.processes[i];
         let mut command = Command::new(binary);
@@ -185,7 +201,7 @@ impl Cluster {
             .arg(format!("-target={}", process.target))
             .arg(format!("-server.http-listen-port={}", process.port))
             .arg(format!("-storage.wal-dir={}", self.dir.join(format!("{}-wal", process.name)).display()))
-            .args(flags)
+            .args(&self.flags)
             .envs(env.iter().copied());
         if process.target == "ingester" {
             command.arg(format!("-cluster.instance={}", process.name));
@@ -213,13 +229,14 @@ impl Cluster {
     /// What all processes share.
     fn yaml(&self, options: &ClusterOptions) -> String {
         let of = |target: &'static str| self.processes.iter().filter(move |process| process.target == target);
-        let members: Vec<String> =
-            of("ingester").map(|process| format!("{}=127.0.0.1:{}", process.name, process.port)).collect();
-        let frontends: Vec<String> =
-            of("query-frontend").map(|process| format!("127.0.0.1:{}", process.port)).collect();
+        let frontends: Vec<String> = of("query-frontend")
+            .map(|process| format!("127.0.0.1:{}", process.port))
+            .chain(options.frontends.iter().cloned())
+            .collect();
         format!(
             "{}cluster:\n  members: {members:?}\nquerier:\n  frontend_addresses: {frontends:?}\n",
-            options.storage.yaml()
+            options.storage.yaml(),
+            members = self.members(),
         )
     }
 }

@@ -3,7 +3,9 @@
 
 mod bad_input;
 mod corpus;
+mod gap;
 mod kill;
+mod objects;
 mod readers;
 mod s3;
 mod senders;

@@ -22,6 +22,6 @@ mod run;
 pub use config::Config;
 pub use memory::{Shares, Split};
 pub use node::{Node, Role, Wiring};
-pub use ring::ring_routes;
+pub use ring::{open_ring, ring_routes};
 pub use run::run;
 pub use server::{Gate, Routes};

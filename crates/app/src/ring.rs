@@ -5,6 +5,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use cluster::RingWatch;
 
+use crate::Node;
+
+/// The ring that is configured. From now on a tenant's limits are shared among its members.
+pub fn open_ring(node: &Node) -> anyhow::Result<RingWatch> {
+    let config = &node.config.cluster;
+    let ring = cluster::fixed(config)?;
+    let n_ingesters = ring.borrow().members().len();
+    node.limits.divide_among(config.distributors, n_ingesters as u32);
+    Ok(ring)
+}
+
 /// `/ring`: who is there and who has which shard, as text, or as JSON for who accepts that.
 pub fn ring_routes(ring: RingWatch) -> Router {
     Router::new().route("/ring", get(page)).with_state(ring)

@@ -175,7 +175,7 @@ mod tests {
         Rules {
             day_grace_ms: HOUR,
             settle_ms: HOUR / 4,
-            final_after_ms: 24 * HOUR,
+            final_after_ms: 40 * HOUR,
             deletion_delay_ms: HOUR / 4,
             open_day_runs: 16,
             max_inputs: 48,

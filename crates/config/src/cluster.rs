@@ -8,6 +8,8 @@ pub struct Config {
     pub members: Vec<String>,
     /// The name of this process among the members; an ingester that knows it refuses shards that another owns.
     pub instance: String,
+    /// How many distributors there are, which share a tenant's rate.
+    pub distributors: u32,
     /// Into how many shards a tenant's series are divided; a power of two.
     pub shards: u32,
     /// On how many ingesters each shard lies; 1 is the only number yet.
@@ -19,7 +21,13 @@ const MAX_SHARDS: u32 = 4096;
 
 impl Default for Config {
     fn default() -> Config {
-        Config { members: Vec::new(), instance: String::new(), shards: 64, replication_factor: 1 }
+        Config {
+            members: Vec::new(),
+            instance: String::new(),
+            distributors: 1,
+            shards: 64,
+            replication_factor: 1,
+        }
     }
 }
 
@@ -32,6 +40,9 @@ impl Config {
                 "cluster.shards is {}, must be a power of two up to {MAX_SHARDS}",
                 self.shards
             ));
+        }
+        if self.distributors == 0 {
+            violations.push("cluster.distributors must be greater than 0".to_string());
         }
         if self.replication_factor != 1 {
             violations.push(format!(

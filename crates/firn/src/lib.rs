@@ -10,13 +10,20 @@ use bucket::Bucket;
 use model::Shards;
 
 /// What this binary can be.
-pub const ROLES: &[Role] = &[ALL];
+pub const ROLES: &[Role] = &[
+    ALL,
+    firn_distributor::ROLE,
+    firn_ingester::ROLE,
+    firn_querier::ROLE,
+    firn_query_frontend::ROLE,
+    firn_compactor::ROLE,
+];
 
 /// All roles in one process.
 pub const ALL: Role = Role {
     name: "all",
-    services: &["http", "wal", "ingester", "distributor", "querier", "query-frontend", "scan"],
-    memory: Split { head: 36, memo: 6, requests: 12, queries: 16, cache: 6, compaction: 0 },
+    services: &["http", "wal", "ingester", "distributor", "querier", "query-frontend", "scan", "compactor"],
+    memory: Split { head: 34, memo: 6, requests: 12, queries: 14, cache: 6, compaction: 6 },
     wire: |node| Box::pin(all_in_one(node)),
 };
 
@@ -32,8 +39,9 @@ async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
     let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
     let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS);
+    let deletions = firn_compactor::open(node, Arc::clone(&bucket), Arc::new(ingester.clone()));
     let querier = firn_querier::open(node, Arc::new(ingester.clone()), bucket);
     let queries = firn_query_frontend::open(node, querier);
     let stopping = queries.merge(firn_ingester::routes(node, ingester));
-    Ok(Routes { open: pushes.merge(stopping.clone()), stopping, unready: None })
+    Ok(Routes { open: pushes.merge(deletions).merge(stopping.clone()), stopping, unready: None })
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering as Atomic;
 
 use block::{BlockMeta, BlockSeries, Day, WriteOptions, WrittenBlock, block_order, write_metrics};
 use bucket::{BucketError, Commit, LogTable, NewFile, Operation, Snapshot, Table};
-use model::{Classify, ErrorKind, SeriesData, Window};
+use model::{Classify, ErrorKind, SeriesData, TenantId, Window};
 use runtime::{Service, Shutdown, fault};
 use wal::Lsn;
 
@@ -110,10 +110,7 @@ impl Ingester {
         let inner = &self.inner;
         let mut first_error = None;
         for tenant in inner.tenants.all() {
-            let windows = tenant.open_windows().into_iter().map(|open| (open.window, Reason::Asked));
-            let windows: Vec<(Window, Reason)> = windows.collect();
-            if let Err(e) = inner.flush_windows(&tenant, &windows).await {
-                tracing::warn!(error = %e, "flush that was asked for; the rest is in memory and on the log");
+            if let Err(e) = inner.flush_as_asked(&tenant).await {
                 first_error.get_or_insert(e);
             }
         }
@@ -121,9 +118,23 @@ impl Ingester {
         inner.observe();
         first_error.map_or(Ok(()), Err)
     }
+
+    pub(crate) async fn flush_tenant(&self, id: &TenantId) -> Result<(), FlushError> {
+        let Some(tenant) = self.inner.tenants.get(id) else { return Ok(()) };
+        self.inner.flush_as_asked(&tenant).await
+    }
 }
 
 impl Inner {
+    async fn flush_as_asked(&self, tenant: &Arc<Tenant>) -> Result<(), FlushError> {
+        let windows = tenant.open_windows().into_iter().map(|open| (open.window, Reason::Asked));
+        let windows: Vec<(Window, Reason)> = windows.collect();
+        let flushed = self.flush_windows(tenant, &windows).await;
+        flushed.inspect_err(|e| {
+            tracing::warn!(error = %e, "flush that was asked for; the rest is in memory and on the log");
+        })
+    }
+
     /// What is to be flushed now, tenant by tenant. A tenant whose last flush failed has a pause.
     fn due(&self) -> Vec<Due> {
         let now_ms = self.clock.now_ms();

@@ -11,6 +11,7 @@
 //! - a cut keeps its sequence number for ever, so that repeating it commits nothing;
 //! - no lock is held across an await.
 
+mod admin;
 mod beside;
 mod cut;
 mod error;

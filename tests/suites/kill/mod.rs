@@ -5,6 +5,7 @@ mod full_disk;
 mod gap;
 mod ledger;
 mod points;
+mod processes;
 mod random;
 mod table;
 

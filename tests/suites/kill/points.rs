@@ -83,7 +83,7 @@ fn report(by_phase: &BTreeMap<String, Vec<String>>, outcomes: &BTreeMap<String, 
 }
 
 /// Every fault point that is spelled in the sources: a new one is tested without being told to.
-fn names() -> Vec<String> {
+pub(super) fn names() -> Vec<String> {
     let mut names = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("crates")];
     while let Some(folder) = folders.pop() {
@@ -105,7 +105,7 @@ fn is_name(word: &str) -> bool {
     PHASES.contains(&phase) && !point.is_empty() && point.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
-fn by_phase(names: &[String]) -> BTreeMap<String, Vec<String>> {
+pub(super) fn by_phase(names: &[String]) -> BTreeMap<String, Vec<String>> {
     let mut phases = BTreeMap::<String, Vec<String>>::new();
     for name in names {
         let phase = name.split('.').next().unwrap_or_default().to_string();

@@ -1,5 +1,6 @@
 //! The table as it lies there: what the log says is in it, and what Python's deltalake finds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +17,7 @@ pub(super) fn folder(data: &Path) -> PathBuf {
 pub(super) fn samples(data: &Path) -> Result<u64, String> {
     let log = folder(data).join("_delta_log");
     let Ok(entries) = fs::read_dir(&log) else { return Ok(0) };
-    let mut sum = 0;
+    let (mut added, mut removed) = (BTreeMap::new(), BTreeSet::new());
     for entry in entries {
         let path = entry.map_err(|e| e.to_string())?.path();
         // Commits are never cleaned up this young, so that checkpoints need not be read.
@@ -26,16 +27,16 @@ pub(super) fn samples(data: &Path) -> Result<u64, String> {
         let text = fs::read_to_string(&path).map_err(|e| e.to_string())?;
         for line in text.lines() {
             let action: Value = serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))?;
-            if action.get("remove").is_some() {
-                return Err(format!("{} removes a file, and nothing compacts yet", path.display()));
-            }
             if let Some(add) = action.get("add") {
                 let tag = add["tags"]["firn.samples"].as_str().and_then(|tag| tag.parse::<u64>().ok());
-                sum += tag.ok_or_else(|| format!("an add without the tag firn.samples: {add}"))?;
+                let tag = tag.ok_or_else(|| format!("an add without the tag firn.samples: {add}"))?;
+                added.insert(add["path"].to_string(), tag);
             }
+            removed.extend(action.get("remove").map(|remove| remove["path"].to_string()));
         }
     }
-    Ok(sum)
+    // A name is never used again.
+    Ok(added.iter().filter(|(path, _)| !removed.contains(*path)).map(|(_, samples)| samples).sum())
 }
 
 /// What is expected of the table below a folder.

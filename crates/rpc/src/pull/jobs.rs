@@ -145,6 +145,10 @@ impl Jobs {
         self.ends.notify_waiters();
     }
 
+    pub(super) fn n_queriers(&self) -> usize {
+        self.state.lock().n_queriers
+    }
+
     pub(super) fn querier_came(&self) {
         self.state.lock().n_queriers += 1;
     }

@@ -54,6 +54,11 @@ impl Queue {
         Arc::new(Queue { config: config.clone(), deps, jobs })
     }
 
+    /// How many queriers are connected.
+    pub fn n_queriers(&self) -> usize {
+        self.jobs.n_queriers()
+    }
+
     /// Takes no more queries and returns when those that are here have ended and the queriers were told.
     pub async fn drain(&self) {
         self.jobs.drain().await;

@@ -1,20 +1,15 @@
 //! Prometheus's own test scripts against the whole store: what is in the head, what is in blocks, and both halves.
 
+mod far;
+mod near;
+
 use std::sync::Arc;
 
-use bucket::Bucket;
-use ingester::Ingester;
-use limits::LimitsHandle;
 use model::{Batch, BatchSeries, HistogramSample, ShardBatch, Shards, TenantId, shard_of};
-use object_store::memory::InMemory;
-use prometheus_client::registry::Registry;
-use querier::Querier;
-use runtime::{Clock, MemoryPart};
-use scan::Scan;
 use system_tests::shared;
 use testkit::script::{self, Engine, LoadedSample, LoadedSeries, LoadedValue, Outcome};
 use tokio::runtime::Runtime;
-use wire::{Push, Query, QueryRequest};
+use wire::{Admin, Push, Query, QueryRequest};
 
 /// All of them.
 const FILES: [&str; 21] = [
@@ -41,11 +36,6 @@ const FILES: [&str; 21] = [
     "type_and_unit",
 ];
 
-const SHARDS: u32 = 4;
-
-/// Far enough in the future for every timestamp of the scripts.
-const NOW_MS: i64 = 253_402_300_799_000;
-
 /// Where the samples of a script are when it asks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Placement {
@@ -57,74 +47,55 @@ enum Placement {
     Alternate,
 }
 
-/// The store, in one process and without HTTP; each `clear` moves on to a new tenant.
+/// The store as its neighbours know it, which cannot tell near from far.
+#[derive(Clone)]
+struct Neighbours {
+    push: Arc<dyn Push>,
+    admin: Arc<dyn Admin>,
+    query: Arc<dyn Query>,
+    shards: Shards,
+    runtime: Arc<Runtime>,
+}
+
+/// The store at the disposal of a script; each `clear` moves on to a new tenant.
 struct Store {
-    runtime: Runtime,
-    ingester: Ingester,
-    querier: Querier,
+    neighbours: Neighbours,
     placement: Placement,
+    /// Of the names of its tenants.
+    prefix: String,
     tenants: u32,
-    _dir: tempfile::TempDir,
+    /// What lies there is its own.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Store {
-    fn new(placement: Placement) -> Store {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let (clock, _) = Clock::manual(NOW_MS);
-        let (ingester, querier) = runtime.block_on(open(dir.path(), clock));
-        Store { runtime, ingester, querier, placement, tenants: 0, _dir: dir }
+    fn new(neighbours: Neighbours, placement: Placement, prefix: &str) -> Store {
+        Store { neighbours, placement, prefix: prefix.to_string(), tenants: 0, _dir: None }
     }
 
     fn tenant(&self) -> TenantId {
-        TenantId::new(&format!("t{}", self.tenants)).unwrap()
+        TenantId::new(&format!("{}-{}", self.prefix, self.tenants)).unwrap()
     }
 
     fn push(&self, series: &[LoadedSeries], of: impl Fn(usize, usize) -> bool) {
+        let Neighbours { push, shards, runtime, .. } = &self.neighbours;
         let tenant = self.tenant();
-        let batch = batch(&tenant, series, of);
-        let pushed = self.runtime.block_on(self.ingester.push(&tenant, &batch)).unwrap();
+        let batch = batch(&tenant, *shards, series, of);
+        let pushed = runtime.block_on(push.push(&tenant, &batch)).unwrap();
         assert_eq!(pushed.refused, [], "the script's samples are all acceptable");
     }
 
     fn flush(&self) {
-        self.runtime.block_on(self.ingester.flush()).unwrap();
+        let Neighbours { admin, runtime, .. } = &self.neighbours;
+        runtime.block_on(admin.flush(Some(&self.tenant()))).unwrap();
     }
 
     fn query(&self, request: QueryRequest) -> Result<Outcome, String> {
-        let result = self.runtime.block_on(self.querier.query(&self.tenant().into(), &request));
+        let Neighbours { query, runtime, .. } = &self.neighbours;
+        let result = runtime.block_on(query.query(&self.tenant().into(), &request));
         let result = result.map_err(|e| e.to_string())?;
         Ok(Outcome { value: result.value, warnings: result.warnings, infos: result.infos })
     }
-}
-
-async fn open(dir: &std::path::Path, clock: Clock) -> (Ingester, Querier) {
-    let mut registry = Registry::default();
-    let deps = bucket::Deps { store: Arc::new(InMemory::new()), clock: clock.clone() };
-    let bucket = Bucket::open(bucket::Config::default(), deps).await.unwrap();
-    let deps = ingester::Deps {
-        wal_dir: dir.join("wal"),
-        files: Arc::new(wal::DiskFiles),
-        bucket: Arc::clone(&bucket),
-        shards: SHARDS,
-        limits: LimitsHandle::default(),
-        clock: clock.clone(),
-        memory: MemoryPart::unlimited("head"),
-        metrics: ingester::Metrics::default(),
-    };
-    let (ingester, _, _) = Ingester::open(ingester::Config::default(), deps).await.unwrap();
-    let deps = scan::Deps { bucket, memory: MemoryPart::unlimited("cache"), clock: clock.clone() };
-    let scan = Scan::open(scan::Config::default(), deps);
-    let deps = querier::Deps {
-        recent: Arc::new(ingester.clone()),
-        stored: scan,
-        limits: LimitsHandle::default(),
-        memory: MemoryPart::unlimited("query"),
-        clock,
-        registry: &mut registry,
-    };
-    (ingester, Querier::open(querier::Config::default(), deps))
 }
 
 impl Engine for Store {
@@ -174,13 +145,13 @@ fn request(query: &str, start_ms: i64, end_ms: i64, step_ms: Option<i64>) -> Que
 }
 
 /// The samples of `series` for whose place among n samples `of` says so.
-fn batch(tenant: &TenantId, series: &[LoadedSeries], of: impl Fn(usize, usize) -> bool) -> Batch {
+fn batch(tenant: &TenantId, by: Shards, series: &[LoadedSeries], of: impl Fn(usize, usize) -> bool) -> Batch {
     let mut batch = Batch::default();
     let mut shards: Vec<ShardBatch> =
-        (0..SHARDS).map(|shard| ShardBatch { shard, ..Default::default() }).collect();
+        (0..by.count).map(|shard| ShardBatch { shard, ..Default::default() }).collect();
     for one in series {
         let run = one.labels.run();
-        let shard = &mut shards[shard_of(tenant, run, Shards { count: SHARDS, spread: 1 }) as usize];
+        let shard = &mut shards[shard_of(tenant, run, by) as usize];
         let start = batch.bytes.len() as u32;
         batch.bytes.extend_from_slice(run);
         let mut entry = BatchSeries {
@@ -221,12 +192,13 @@ fn push_sample(shard: &mut ShardBatch, entry: &mut BatchSeries, sample: &LoadedS
     }
 }
 
-fn check(placement: Placement) {
+/// Runs the scripts, each against a store that `store` makes for it by its name.
+fn check(placement: Placement, store: impl Fn(&str) -> Store) {
     let Some(folder) = shared("conformance/promqltest") else { return };
     let (mut n_passed, mut n_cases, mut failures) = (0, 0, String::new());
     for file in FILES {
         let script = std::fs::read_to_string(folder.join(format!("{file}.test"))).unwrap();
-        let report = script::run(file, &script, &mut Store::new(placement));
+        let report = script::run(file, &script, &mut store(file));
         println!("{placement:?}: {file}: {} of {} cases", report.passed, report.passed + report.failed);
         n_passed += report.passed;
         n_cases += report.passed + report.failed;
@@ -235,24 +207,4 @@ fn check(placement: Placement) {
     println!("{placement:?}: {n_passed} of {n_cases} cases passed");
     assert!(failures.is_empty(), "{failures}");
     assert_eq!(n_cases, 2243, "the corpus has all of its cases");
-}
-
-#[test]
-fn all_scripts_pass_over_the_head() {
-    check(Placement::Head);
-}
-
-#[test]
-fn all_scripts_pass_over_blocks() {
-    check(Placement::Blocks);
-}
-
-#[test]
-fn all_scripts_pass_split_by_time() {
-    check(Placement::SplitByTime);
-}
-
-#[test]
-fn all_scripts_pass_with_alternate_samples_in_blocks() {
-    check(Placement::Alternate);
 }

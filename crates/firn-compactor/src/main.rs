@@ -1,0 +1,5 @@
+//! Runs one compactor.
+
+fn main() -> std::process::ExitCode {
+    app::run(&[firn_compactor::ROLE])
+}

@@ -1,0 +1,5 @@
+//! Runs one ingester.
+
+fn main() -> std::process::ExitCode {
+    app::run(&[firn_ingester::ROLE])
+}

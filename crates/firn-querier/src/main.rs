@@ -1,0 +1,5 @@
+//! Runs one querier.
+
+fn main() -> std::process::ExitCode {
+    app::run(&[firn_querier::ROLE])
+}

@@ -1,0 +1,186 @@
+//! A Firn of several processes over a real bucket loses nothing, whichever of them dies, and whenever.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use system_tests::{
+    Chance, Cluster, ClusterOptions, ObjectStore, Storage, StoreKind, flush, now_ms, wait_until,
+};
+
+use super::ledger::{Count, Ledger, Stream};
+use super::points::{by_phase, names};
+use super::table::{self, Expected};
+use super::{FIRN, options};
+use crate::objects::download;
+
+const CLIENTS: u64 = 2;
+/// How often each process is killed.
+const ROUNDS: usize = 2;
+const SIGKILL: i32 = 9;
+
+/// A cluster over a prefix of a store's bucket, and the clients that push to it.
+struct World {
+    cluster: Cluster,
+    store: ObjectStore,
+    ledgers: Vec<Ledger>,
+    dir: PathBuf,
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whichever_process_dies() {
+    let seed = seed();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut world) = World::start(StoreKind::Minio, dir.path(), 2) else { return };
+    let mut chance = Chance::new(seed);
+    for round in 0..ROUNDS {
+        for name in world.cluster.names() {
+            let delay = Duration::from_millis(20 + chance.below(400));
+            world.work(|cluster| {
+                thread::sleep(delay);
+                cluster.kill(&name)?;
+                // The others go on, and notice.
+                thread::sleep(Duration::from_millis(150));
+                cluster.restart(&name)
+            });
+            world.check(&format!("{name} was killed in round {round}, seed {seed}"));
+        }
+    }
+    let found = world.finish();
+    println!("{} kills, one process each, seed {seed}: {found}", ROUNDS * world.cluster.names().len());
+}
+
+#[test]
+fn an_ingester_apart_loses_nothing_at_any_named_fault_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut world) = World::start(StoreKind::Minio, dir.path(), 1) else { return };
+    let names = names();
+    let mut unreached = Vec::new();
+    for name in &names {
+        let died = world.die_at("ingester-0", name);
+        world.check(name);
+        if !died {
+            unreached.push(name.clone());
+        }
+    }
+    // Those that want a sync mode or a rhythm of their own are the one-process suite's.
+    let n_reached = names.len() - unreached.len();
+    assert!(
+        n_reached * 4 >= names.len() * 3,
+        "only {n_reached} of {} were reached, not {unreached:?}",
+        names.len()
+    );
+    for phase in by_phase(&names).keys() {
+        let prefix = format!("{phase}.");
+        let reached =
+            names.iter().filter(|name| name.starts_with(&prefix) && !unreached.contains(name)).count();
+        assert!(reached > 0, "no fault point of phase {phase} was reached");
+    }
+    let found = world.finish();
+    println!(
+        "an ingester apart died at {n_reached} of {} fault points (not {unreached:?}): {found}",
+        names.len()
+    );
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("FIRN_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or(now_ms() as u64)
+}
+
+impl World {
+    /// `None` where the store is not installed.
+    fn start(kind: StoreKind, dir: &Path, ingesters: usize) -> Option<World> {
+        let store = ObjectStore::start(kind, dir).unwrap()?;
+        let flags = options(&["-ingester.wal.sync=interval(20ms)", "-ingester.check-interval=50ms"]).flags;
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let options = ClusterOptions::over(Storage::bucket(&store, "kill"));
+        let options = options.with_ingesters(ingesters).with_flags(&flags);
+        let cluster = Cluster::start(FIRN, &dir.join("cluster"), &options).unwrap();
+        let base = now_ms() - 1_800_000;
+        let stream = |id: u64| Stream { id, base_ms: base + id as i64 * 7, step_ms: 250 };
+        let ledgers = (0..CLIENTS).map(|id| Ledger::new(stream(id))).collect();
+        Some(World { cluster, store, ledgers, dir: dir.to_path_buf() })
+    }
+
+    /// Does `what` while clients push, and an operator flushes.
+    fn work(&mut self, what: impl FnOnce(&mut Cluster) -> Result<(), String>) {
+        let done = AtomicBool::new(false);
+        let (push, ingesters) = (self.cluster.push.clone(), self.cluster.ingesters.clone());
+        let World { cluster, ledgers, .. } = self;
+        thread::scope(|scope| {
+            for ledger in ledgers.iter_mut() {
+                let (done, push) = (&done, &push);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        if !ledger.push(push).unwrap() {
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // What a flush answers while processes die does not matter.
+                    let _answers: Vec<_> = ingesters.iter().map(|url| flush(url)).collect();
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+            let outcome = what(cluster);
+            done.store(true, Ordering::Relaxed);
+            outcome.unwrap();
+        });
+    }
+
+    /// Lets a process run with a fault until it dies of it, and starts it again. Whether it did.
+    fn die_at(&mut self, name: &str, fault: &str) -> bool {
+        let mut died = false;
+        self.work(|cluster| {
+            cluster.kill(name)?;
+            died = !cluster.start_or_die(name, &[("FIRN_FAULT", fault)])?
+                || wait_until(Duration::from_secs(2), || {
+                    cluster.child(name).is_ok_and(|child| !child.is_running()).then_some(())
+                })
+                .is_some();
+            if died {
+                assert_eq!(cluster.child(name)?.killed_by(), Some(SIGKILL), "{fault}");
+            } else {
+                cluster.kill(name)?;
+            }
+            cluster.restart(name)
+        });
+        died
+    }
+
+    /// All that was acknowledged is there once.
+    fn check(&self, when: &str) -> Count {
+        let mut sum = Count::default();
+        for ledger in &self.ledgers {
+            let count = ledger.check(&self.cluster).unwrap_or_else(|e| panic!("{when}: {e}"));
+            sum.acknowledged += count.acknowledged;
+            sum.stored += count.stored;
+        }
+        sum
+    }
+
+    /// Sends what is in doubt, flushes, and counts what then lies in the table.
+    fn finish(&mut self) -> String {
+        for ledger in &mut self.ledgers {
+            ledger.push(&self.cluster.push).unwrap();
+            assert!(ledger.is_settled(), "a push is still in doubt after it was sent again");
+        }
+        self.cluster.flush_all().unwrap();
+        let count = self.check("after the last flush");
+        let folder = self.dir.join("downloaded");
+        let n_objects = download(&self.store, "kill", &folder.join("tables")).unwrap();
+        let expected =
+            Expected { data: folder.clone(), samples: count.stored as u64, distinct: count.stored as u64 };
+        assert_eq!(table::samples(&folder).unwrap(), expected.samples, "samples in the table");
+        let read = table::read_by_deltalake(&[expected]).map_or("", |()| ", and deltalake reads them");
+        format!(
+            "{} samples acknowledged, each in the table once{read} ({n_objects} objects)",
+            count.acknowledged
+        )
+    }
+}
