@@ -101,6 +101,21 @@ impl TimeSeries {
         self.bits(timestamp, value.to_bits())
     }
 
+    /// Adds an exemplar. Its labels are sent in the order given.
+    pub fn exemplar<'a>(
+        mut self,
+        timestamp: i64,
+        value: f64,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> TimeSeries {
+        let mut exemplar = TimeSeries::new(labels).bytes;
+        double(&mut exemplar, 2, value.to_bits());
+        field(&mut exemplar, 3, 0);
+        varint(&mut exemplar, timestamp as u64);
+        message(&mut self.bytes, 3, &exemplar);
+        self
+    }
+
     /// Adds a native histogram.
     pub fn histogram(mut self, timestamp: i64, histogram: &NativeHistogram) -> TimeSeries {
         message(&mut self.bytes, 4, &histogram.protobuf(timestamp));

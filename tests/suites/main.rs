@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod corpus;
+mod exemplars;
 mod gap;
 mod kill;
 mod objects;

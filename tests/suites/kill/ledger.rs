@@ -1,5 +1,7 @@
 //! What a client pushed, what was acknowledged of it, and whether exactly that can be queried.
 
+mod beside;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use system_tests::{Answer, NativeHistogram, Samples, Surface, TimeSeries, WriteRequest, push};
@@ -116,6 +118,7 @@ impl Stream {
         if let Some((labels, histogram)) = self.histogram(n) {
             request.push(&series(&labels).histogram(at, &histogram));
         }
+        self.add_beside(n, &mut request);
         push(url, None, &request)
     }
 
@@ -177,6 +180,7 @@ impl Ledger {
         let (from, to) = (self.stream.base_ms, self.stream.end_ms(self.next));
         let found = firn.samples(&selector, from, to)?;
         let count = self.compare(&found)?;
+        self.check_beside(firn)?;
         let range = to - from + 1;
         let at = system_tests::seconds(to);
         let counted = match count.stored {

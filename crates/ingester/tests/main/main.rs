@@ -11,5 +11,6 @@ mod log;
 mod logged;
 mod metadata;
 mod points;
+mod starts;
 mod versions;
 mod world;
