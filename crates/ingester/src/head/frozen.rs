@@ -41,13 +41,16 @@ pub(super) struct Cells {
     pub slot: u32,
 }
 
-/// The newest sample of a series.
+/// The newest sample of a series, in as few bytes as will do: there are as many as series.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Newest {
-    pub series_ref: u32,
-    pub ts: i64,
-    pub bits: u64,
+struct Newest {
+    /// Milliseconds after the start of the window; [`NO_SAMPLE`] for a series with exemplars only.
+    offset_ms: u32,
+    bits: [u32; 2],
 }
+
+/// Longer than a window, which divides a day.
+const NO_SAMPLE: u32 = u32::MAX;
 
 impl Frozen {
     /// Takes a generation whose rows are all closed. `cells` are all slots with samples; `run_of` knows labels.
@@ -59,6 +62,7 @@ impl Frozen {
         run_of: impl Fn(u32) -> Option<Place>,
     ) -> Frozen {
         cells.sort_unstable_by_key(|cells| (cells.series_ref, cells.rows));
+        cells.shrink_to_fit();
         let mut refs: Vec<u32> = cells.iter().map(|cells| cells.series_ref).collect();
         refs.extend(generation.histograms.keys());
         refs.extend(generation.exemplars.keys());
@@ -138,7 +142,7 @@ impl Frozen {
 
     /// Does now, without any lock, what [`super::ShardHead::drop_frozen`] needs.
     pub fn prepare_drop(&self) {
-        self.newest_of_each();
+        self.newest_samples();
     }
 
     /// Bytes of memory.
@@ -176,20 +180,32 @@ impl Frozen {
         self.series.iter().map(|series| series.series_ref)
     }
 
-    /// The newest sample of each series.
-    pub(super) fn newest_of_each(&self) -> &[Newest] {
-        self.newest.get_or_init(|| (0..self.series.len()).filter_map(|at| self.newest_at(at)).collect())
+    /// Ref, time and bits of the newest sample of each series.
+    pub(super) fn newest_of_each(&self) -> impl Iterator<Item = (u32, i64, u64)> + '_ {
+        let of_each = self.series.iter().zip(self.newest_samples());
+        of_each.filter(|(_, newest)| newest.offset_ms != NO_SAMPLE).map(|(series, newest)| {
+            let [low, high] = newest.bits;
+            let ts = self.generation.start + i64::from(newest.offset_ms);
+            (series.series_ref, ts, u64::from(high) << 32 | u64::from(low))
+        })
     }
 
-    fn newest_at(&self, at: usize) -> Option<Newest> {
-        let series_ref = self.series[at].series_ref;
+    fn newest_samples(&self) -> &[Newest] {
+        self.newest.get_or_init(|| (0..self.series.len()).map(|at| self.newest_at(at)).collect())
+    }
+
+    fn newest_at(&self, at: usize) -> Newest {
         let floats = self.cells_at(at).iter().filter_map(|cells| {
             let (ts, value) = self.generation.rows[cells.rows as usize].newest(cells.slot as usize)?;
             Some((ts, value.to_bits()))
         });
+        let series_ref = self.series[at].series_ref;
         let histogram = self.generation.histograms.get(&series_ref).and_then(HistogramLog::newest);
-        let (ts, bits) = floats.chain(histogram).max_by_key(|(ts, _)| *ts)?;
-        Some(Newest { series_ref, ts, bits })
+        let Some((ts, bits)) = floats.chain(histogram).max_by_key(|(ts, _)| *ts) else {
+            return Newest { offset_ms: NO_SAMPLE, bits: [0; 2] };
+        };
+        let offset_ms = u32::try_from(ts - self.generation.start).unwrap_or(NO_SAMPLE);
+        Newest { offset_ms, bits: [bits as u32, (bits >> 32) as u32] }
     }
 
     fn cells_at(&self, at: usize) -> &[Cells] {

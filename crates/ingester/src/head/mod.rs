@@ -263,12 +263,12 @@ impl ShardHead {
     pub fn drop_frozen(&mut self, seq: u64) {
         let Some(at) = self.frozen.iter().position(|frozen| frozen.seq() == seq) else { return };
         let frozen = self.frozen.remove(at);
-        for newest in frozen.newest_of_each() {
-            if let Some(series) = self.series.get_mut(newest.series_ref)
-                && newest.ts > series.flushed_ts
+        for (series_ref, ts, bits) in frozen.newest_of_each() {
+            if let Some(series) = self.series.get_mut(series_ref)
+                && ts > series.flushed_ts
             {
-                series.flushed_ts = newest.ts;
-                series.flushed_bits = newest.bits;
+                series.flushed_ts = ts;
+                series.flushed_bits = bits;
             }
         }
     }
