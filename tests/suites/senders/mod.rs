@@ -5,6 +5,7 @@
 
 mod answers;
 mod fleet;
+mod otlp;
 mod prometheus;
 mod queries;
 mod sameness;

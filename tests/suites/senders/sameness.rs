@@ -38,7 +38,19 @@ pub(super) struct Mortal {
 
 impl Mortal {
     pub(super) fn start(options: FirnOptions) -> Mortal {
+        Mortal::start_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    /// Starts with a configuration file of this text.
+    pub(super) fn configured(config: &str) -> Mortal {
         let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("firn.yaml");
+        std::fs::write(&file, config).unwrap();
+        let options = FirnOptions::flags(&[&format!("-config.file={}", file.display())]);
+        Mortal::start_in(dir, options)
+    }
+
+    fn start_in(dir: tempfile::TempDir, options: FirnOptions) -> Mortal {
         let firn = Some(Firn::start(FIRN, dir.path(), &options).unwrap());
         Mortal { firn, dir, options }
     }
