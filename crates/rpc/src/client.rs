@@ -116,6 +116,16 @@ impl IngesterClient {
         }
     }
 
+    /// Pushes bytes of [`wire::bytes::encode_batch`] that were meant for this ingester by the ring of that epoch.
+    pub async fn push_encoded(
+        &self,
+        tenant: &TenantId,
+        ring_epoch: u64,
+        batch: Bytes,
+    ) -> Result<Pushed, PushError> {
+        Ok(self.push_bytes(tenant, ring_epoch, batch).await?)
+    }
+
     /// Calls, and calls once more when the connection turned out to be gone.
     async fn retried<T, F>(&self, call: impl Fn() -> F) -> Result<T, Status>
     where
@@ -224,7 +234,7 @@ impl Push for IngesterClient {
         let mut bytes = Vec::new();
         wire::bytes::encode_batch(batch, &mut bytes);
         // By no ring: whoever calls this chose the ingester otherwise.
-        Ok(self.push_bytes(tenant, u64::MAX, bytes.into()).await?)
+        self.push_encoded(tenant, u64::MAX, bytes.into()).await
     }
 }
 

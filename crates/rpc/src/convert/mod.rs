@@ -37,7 +37,7 @@ pub(crate) fn labels(run: &[u8]) -> Result<Labels, Malformed> {
 pub(crate) fn exemplars_to_wire(series: ExemplarSeries) -> firn::ExemplarSeries {
     let exemplar = |point: ExemplarPoint| firn::Exemplar {
         timestamp_ms: point.timestamp,
-        value: point.value,
+        value_bits: point.value.to_bits(),
         labels: run(&point.labels),
     };
     firn::ExemplarSeries {
@@ -49,7 +49,8 @@ pub(crate) fn exemplars_to_wire(series: ExemplarSeries) -> firn::ExemplarSeries 
 pub(crate) fn exemplars(series: firn::ExemplarSeries) -> Result<ExemplarSeries, Malformed> {
     let mut exemplars = Vec::with_capacity(series.exemplars.len());
     for point in series.exemplars {
-        let firn::Exemplar { timestamp_ms, value, labels: own } = point;
+        let firn::Exemplar { timestamp_ms, value_bits, labels: own } = point;
+        let value = f64::from_bits(value_bits);
         exemplars.push(ExemplarPoint { timestamp: timestamp_ms, value, labels: labels(&own)? });
     }
     Ok(ExemplarSeries { labels: labels(&series.labels)?, exemplars })

@@ -63,7 +63,7 @@ fn disassemble_query(result: QueryResult) -> (Outgoing, firn::QueryDone) {
     let nothing = Outgoing::Strings(Vec::new().into_iter());
     let outgoing = match value {
         Value::Scalar { timestamp, value } => {
-            (done.timestamp_ms, done.scalar) = (timestamp, value);
+            (done.timestamp_ms, done.scalar_bits) = (timestamp, value.to_bits());
             done.set_shape(Shape::Scalar);
             nothing
         }
@@ -236,7 +236,9 @@ impl Assembler {
     /// The result of a query whose end has come.
     pub(crate) fn query(self, done: firn::QueryDone) -> Result<QueryResult, Malformed> {
         let value = match done.shape() {
-            Shape::Scalar => Value::Scalar { timestamp: done.timestamp_ms, value: done.scalar },
+            Shape::Scalar => {
+                Value::Scalar { timestamp: done.timestamp_ms, value: f64::from_bits(done.scalar_bits) }
+            }
             Shape::String => Value::String { timestamp: done.timestamp_ms, value: done.text },
             Shape::Vector => Value::Vector(self.series.into_iter().map(sample).collect::<Result<_, _>>()?),
             Shape::Matrix => Value::Matrix(self.series),

@@ -127,12 +127,13 @@ pub struct ExemplarSeries {
     #[prost(message, repeated, tag = "2")]
     pub exemplars: ::prost::alloc::vec::Vec<Exemplar>,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Exemplar {
     #[prost(sfixed64, tag = "1")]
     pub timestamp_ms: i64,
-    #[prost(double, tag = "2")]
-    pub value: f64,
+    /// f64 bit for bit: a `double` of -0.0 would be left out as if it were 0.
+    #[prost(fixed64, tag = "2")]
+    pub value_bits: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub labels: ::prost::bytes::Bytes,
 }
@@ -1429,8 +1430,9 @@ pub struct QueryDone {
     /// Of a scalar or a string.
     #[prost(sint64, tag = "2")]
     pub timestamp_ms: i64,
-    #[prost(double, tag = "3")]
-    pub scalar: f64,
+    /// f64 bit for bit.
+    #[prost(fixed64, tag = "3")]
+    pub scalar_bits: u64,
     #[prost(string, tag = "4")]
     pub text: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "5")]

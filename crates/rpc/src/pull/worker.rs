@@ -148,7 +148,7 @@ struct Stream {
 
 /// What happens next on a stream.
 enum Next {
-    Message(Option<FromFrontend>),
+    Message(Option<Box<FromFrontend>>),
     Ended(u64),
     Told,
     Tick,
@@ -165,7 +165,7 @@ impl Stream {
         while !(self.drains && self.running.is_empty()) {
             let until_tick = self.next_tick.saturating_duration_since(self.doing.clock.instant());
             let next = tokio::select! {
-                message = inbound.message() => Next::Message(message.ok().flatten()),
+                message = inbound.message() => Next::Message(message.ok().flatten().map(Box::new)),
                 Some(id) = ends.recv() => Next::Ended(id),
                 () = shutdown.wait(), if !is_told => Next::Told,
                 () = runtime::sleep(until_tick) => Next::Tick,
@@ -187,7 +187,7 @@ impl Stream {
             Next::Message(None) => false,
             Next::Message(Some(message)) => {
                 self.heard = self.doing.clock.instant();
-                self.heed(message);
+                self.heed(*message);
                 true
             }
             Next::Ended(id) => {
