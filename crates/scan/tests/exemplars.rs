@@ -44,7 +44,12 @@ fn fleet(from: i64, n_metrics: usize) -> Vec<ExemplarSeries> {
             let labels =
                 [("__name__", name.as_str()), ("instance", &format!("h{instance}")), ("job", "node")];
             let exemplars = (0..60)
-                .map(|minute| point(from + minute * 60_000, metric as f64, &format!("{metric:032x}{minute}")))
+                .map(|minute| {
+                    // Traces that zstd cannot shrink.
+                    let number = (metric * 1000 + instance * 100) as u64 + minute as u64;
+                    let trace = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                    point(from + minute * 60_000, metric as f64, &format!("{trace:016x}"))
+                })
                 .collect();
             all.push(ExemplarSeries { labels: Labels::from_pairs(labels), exemplars });
         }
