@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use block::merge::{Merge, MergeFile, MergeOptions, Output, ReadRanges, SourceError};
 use block::read::{Clip, LabelRows, SampleRows, timelines};
 use block::{BlockMeta, BlockSeries, WriteOptions, WrittenBlock, block_order, write_metrics};
 use divan::Bencher;
@@ -12,6 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 const TARGETS: usize = 20;
 const SCRAPES: usize = 240;
+const WINDOW_MS: i64 = 7_200_000;
 const START: i64 = 1_795_219_200_000;
 
 fn main() {
@@ -49,8 +51,53 @@ fn read_file(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(samples(&fleet))).bench_local(|| read(bytes.clone()));
 }
 
+/// Four windows of the fleet into one file, as a day is merged.
+#[divan::bench]
+fn merge_files(bencher: Bencher<'_, '_>) {
+    let inputs: Vec<bytes::Bytes> = (0..4i64).map(|window| write_window(&fleet(), window)).collect();
+    bencher.counter(ItemsCount::new(4 * samples(&fleet()))).bench_local(|| {
+        let file = |bytes: &bytes::Bytes| {
+            let source = Box::new(Memory(bytes.clone()));
+            vec![MergeFile { name: String::new(), size: bytes.len() as u64, source, deletions: Vec::new() }]
+        };
+        let write = WriteOptions { zstd_level: 9, ..WriteOptions::default() };
+        let options = MergeOptions {
+            window_ms: WINDOW_MS,
+            write,
+            target_bytes: usize::MAX,
+            read_bytes: 4 << 20,
+            shards: vec![0],
+        };
+        let mut merge = Merge::open(inputs.iter().map(file).collect(), options).expect("our own files");
+        assert!(merge.begin_file(1).expect("our own files"));
+        while let Output::Piece(_) = merge.advance().expect("our own files") {}
+        merge.stats()
+    });
+}
+
+struct Memory(bytes::Bytes);
+
+impl ReadRanges for Memory {
+    fn read(&mut self, ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>, SourceError> {
+        Ok(ranges.iter().map(|range| self.0.slice(range.start as usize..range.end as usize)).collect())
+    }
+}
+
+/// The fleet, so many windows later.
+fn write_window(fleet: &[BlockSeries], window: i64) -> bytes::Bytes {
+    let later = |series: &BlockSeries| {
+        let mut series = series.clone();
+        for column in &mut series.data.floats {
+            column.timeline = column.timeline.iter().map(|ts| ts + window * WINDOW_MS).collect();
+        }
+        series
+    };
+    let fleet: Vec<BlockSeries> = fleet.iter().map(later).collect();
+    write(&fleet, &WriteOptions::default()).bytes.into()
+}
+
 fn write(fleet: &[BlockSeries], options: &WriteOptions) -> WrittenBlock {
-    let meta = BlockMeta { block: 1, window_ms: 7_200_000 };
+    let meta = BlockMeta { block: 1, window_ms: WINDOW_MS };
     let series = fleet.iter().cloned().map(Ok::<_, Infallible>);
     write_metrics(meta, series, options).ok().flatten().expect("the fleet is in order and not empty")
 }

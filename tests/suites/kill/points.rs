@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use system_tests::{Firn, FirnOptions, Started, flush, now_ms};
+use system_tests::{Firn, FirnOptions, Started, TimeSeries, WriteRequest, flush, now_ms, post_form, push};
 
 use super::ledger::{Count, Ledger, Stream};
 use super::table::Expected;
 use super::{FIRN, options, table};
 
-const PHASES: [&str; 7] = ["push", "append", "cut", "upload", "commit", "drop", "replay"];
+const PHASES: [&str; 8] = ["push", "append", "cut", "upload", "commit", "drop", "replay", "compactor"];
 const POINTS_PER_PHASE: usize = 5;
 /// Firns that run at the same time.
 const WORKERS: usize = 4;
@@ -125,8 +125,31 @@ fn flags(name: &str) -> Vec<&'static str> {
             "-ingester.late-window-max=50ms",
             "-ingester.wal.sync=interval(10ms)",
         ],
+        // Files are merged, deleted from and removed beside the pushes.
+        _ if name.starts_with("compactor.") => vec![
+            "-ingester.wal.sync=interval(10ms)",
+            "-compactor.interval=20ms",
+            "-compactor.open-day-files=2",
+            "-compactor.day-grace=0",
+            "-compactor.settle=0",
+            "-compactor.deletion-delay=0",
+            "-compactor.cleanup-interval=50ms",
+            "-limits.defaults.compactor-blocks-retention-period=3d",
+        ],
         _ => vec!["-ingester.wal.sync=interval(10ms)"],
     }
+}
+
+/// Something for the compactor to do: a sample that is too old to be kept, and a deletion that every file has to be
+/// asked about and that takes nothing.
+fn give_work(url: &str) {
+    let too_old = now_ms() - 5 * 86_400_000;
+    let mut request = WriteRequest::default();
+    request.push(&TimeSeries::new([("__name__", "too_old")]).bits(too_old, 0));
+    // What is answered does not matter: the process may be gone.
+    let _answer = push(url, &request);
+    let deletion = format!("{url}/api/v1/admin/tsdb/delete_series");
+    let _answer = post_form(&deletion, &[("match[]", "{stream=\"no such stream\"}")]);
 }
 
 /// The how-manieth passing to die at: what is tried first, and next when it is not reached.
@@ -221,6 +244,9 @@ fn die_at(name: &str, nth: u32, data: &Path, ledger: &mut Ledger) -> Result<Deat
         // What a flush answers does not matter here; that it is not answered does.
         while flush(&url).is_ok() && !pusher.is_finished() {
             n_flushed += 1;
+            if name.starts_with("compactor.") {
+                give_work(&url);
+            }
             enough = n_flushed >= FLUSHES && n_pushed.load(Ordering::Relaxed) >= PUSHES;
             if enough {
                 break;
