@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use config::storage::Location;
@@ -18,6 +19,9 @@ use crate::{BucketError, Config, open_store};
 const NEAR_COALESCE_BYTES: u64 = 16 << 10;
 /// A request to a bucket costs tens of milliseconds, in which it brings a megabyte or more.
 const FAR_COALESCE_BYTES: u64 = 1 << 20;
+
+/// How often a deletion is tried.
+const DELETE_ATTEMPTS: u32 = 3;
 
 /// What a bucket needs.
 #[derive(Debug, Clone)]
@@ -180,15 +184,27 @@ impl Shared {
     pub(crate) async fn delete(&self, paths: Vec<Path>) -> Result<(), BucketError> {
         // As many as one request to S3 takes, so that the time limit means the same for few and for many.
         for chunk in paths.chunks(1000) {
-            let Some(first) = chunk.first() else { continue };
-            let locations = futures::stream::iter(chunk.to_vec()).map(Ok).boxed();
-            let deletions = self.store.delete_stream(locations).filter_map(async |deleted| match deleted {
-                Err(object_store::Error::NotFound { .. }) => None,
-                other => Some(other.map(|_| ())),
-            });
-            self.limited("delete", first, deletions.try_collect::<()>()).await?;
+            let mut attempt = 1;
+            while let Err(e) = self.delete_once(chunk).await {
+                if attempt == DELETE_ATTEMPTS {
+                    return Err(e);
+                }
+                // S3 takes a list of deletions by POST, which nobody repeats for us.
+                runtime::sleep(Duration::from_millis(100 << attempt)).await;
+                attempt += 1;
+            }
         }
         Ok(())
+    }
+
+    async fn delete_once(&self, paths: &[Path]) -> Result<(), BucketError> {
+        let Some(first) = paths.first() else { return Ok(()) };
+        let locations = futures::stream::iter(paths.to_vec()).map(Ok).boxed();
+        let deletions = self.store.delete_stream(locations).filter_map(async |deleted| match deleted {
+            Err(object_store::Error::NotFound { .. }) => None,
+            other => Some(other.map(|_| ())),
+        });
+        self.limited("delete", first, deletions.try_collect::<()>()).await
     }
 
     /// One request with what it costs in time, and its error with its name.
