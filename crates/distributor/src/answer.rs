@@ -5,7 +5,7 @@ use server::TenantError;
 use wire::{PushError, Pushed, RefusalReason};
 
 use crate::body::{BodyError, Content, Sender, Unsupported, Version};
-use crate::intake::DecodeError;
+use crate::intake::{Counts, DecodeError};
 use crate::text::LineError;
 
 /// Why a write request is not answered with 204.
@@ -19,8 +19,12 @@ pub(crate) enum Problem {
         "the tenant sends more than the limits ingestion_rate of {rate} samples a second and ingestion_burst_size of {burst} allow"
     )]
     RateLimited { rate: f64, burst: f64, wait_ms: u64 },
-    #[error("unknown URL parameters: {0}; the import of text takes none")]
+    #[error("URL parameters: {0}")]
     Parameters(String),
+    #[error(
+        "the tenant has replicas in more groups than the limit ha_max_clusters of {limit} allows; the group is {cluster:?}"
+    )]
+    TooManyClusters { cluster: String, limit: u32 },
     /// The connection broke while the body came.
     #[error("the request body ended early: {0}")]
     Interrupted(String),
@@ -45,14 +49,28 @@ pub(crate) struct Outcome {
     pub(crate) written: Written,
     /// What is to be told in spite of that.
     pub(crate) problem: Option<Problem>,
+    /// Whether nothing was stored since another replica sends the same.
+    pub(crate) is_deduplicated: bool,
 }
 
 impl Outcome {
     /// After a remote write request.
-    pub(crate) fn of_samples(pushed: &Pushed, version: Version) -> Outcome {
+    pub(crate) fn of_samples(pushed: &Pushed, counts: &Counts, version: Version) -> Outcome {
+        let mut written = Written::of(pushed);
+        // Left out as the tenant wants it: its sender is not to count that as a failure.
+        written.samples += counts.left_out_floats;
+        written.histograms += counts.left_out_histograms;
+        written.exemplars += counts.left_out_exemplars;
         // An exemplar never fails a 1.0 request; a 2.0 request succeeds only when all of it was written.
-        let counts = |reason| version == Version::Two || reason != RefusalReason::InvalidExemplar;
-        Outcome { written: Written::of(pushed), problem: Problem::partly(pushed, counts) }
+        let is_told = |reason| version == Version::Two || reason != RefusalReason::InvalidExemplar;
+        Outcome { written, problem: Problem::partly(pushed, is_told), is_deduplicated: false }
+    }
+
+    /// After a request of a replica that is not elected: it is told that all is well.
+    pub(crate) fn deduplicated(counts: &Counts) -> Outcome {
+        let Counts { floats: samples, histograms, exemplars, .. } = *counts;
+        let written = Written { samples, histograms, exemplars };
+        Outcome { written, problem: None, is_deduplicated: true }
     }
 
     /// After an import of text.
@@ -65,13 +83,13 @@ impl Outcome {
                 Some(Problem::Lines { first, n_lines, n_refused, n_stored })
             }
         };
-        Outcome { written: Written::of(pushed), problem }
+        Outcome { written: Written::of(pushed), problem, is_deduplicated: false }
     }
 }
 
 impl From<Problem> for Outcome {
     fn from(problem: Problem) -> Outcome {
-        Outcome { written: Written::default(), problem: Some(problem) }
+        Outcome { problem: Some(problem), ..Outcome::default() }
     }
 }
 
@@ -193,6 +211,7 @@ impl Problem {
                 Verdict::Plain(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Problem::Parameters(_)
+            | Problem::TooManyClusters { .. }
             | Problem::Push(_)
             | Problem::Body(_)
             | Problem::Decode(_)
@@ -209,6 +228,7 @@ impl Problem {
             | Problem::Decode(DecodeError::NotVersion1 | DecodeError::NotVersion2) => "unsupported",
             Problem::RateLimited { .. } => "rate_limited",
             Problem::Parameters(_) => "parameters",
+            Problem::TooManyClusters { .. } => "ha_max_clusters",
             Problem::Interrupted(_) => "interrupted",
             Problem::Body(BodyError::TooLarge { .. } | BodyError::Inflates { .. })
             | Problem::Decode(DecodeError::Expands { .. }) => "too_large",

@@ -7,9 +7,10 @@ use crate::body::{BodyError, max_body_bytes};
 use crate::intake::{Buffers, Counts, DecodeError, Intake, Rules};
 use crate::memo::Memo;
 use crate::otlp::Scratch;
-use crate::tenants::{Tenant, Tenants};
-use crate::text::LineError;
+use crate::rewrite::Replica;
 use crate::symbols::Symbols;
+use crate::tenants::{Tenant, Tenants};
+use crate::text::{Given, LineError};
 use crate::{guard, remote_write, remote_write2, text};
 
 /// Turns bodies into batches: knows the limits and what was seen before, and touches neither network nor log.
@@ -42,6 +43,8 @@ pub struct Decoded {
     pub refused: Pushed,
     /// How much there was of everything.
     pub counts: Counts,
+    /// Which of several replicas sent it, as its first series says; never when the tenant has none.
+    pub replica: Option<Replica>,
     /// The first line that could not be read (text only), and how many there were.
     pub bad_lines: Option<(LineError, usize)>,
 }
@@ -104,12 +107,23 @@ impl Decoder {
         work: &mut Workspace,
         reservation: &mut Reservation,
     ) -> Result<Decoded, DecodeError> {
+        self.text_given(tenant, &Given::default(), work, reservation)
+    }
+
+    /// As [`Decoder::text`], with what the request says about all lines.
+    pub(crate) fn text_given(
+        &self,
+        tenant: &TenantId,
+        given: &Given,
+        work: &mut Workspace,
+        reservation: &mut Reservation,
+    ) -> Result<Decoded, DecodeError> {
         let body = std::mem::take(&mut work.text);
-        let now_ms = self.clock.now_ms();
+        let now_ms = given.timestamp.unwrap_or_else(|| self.clock.now_ms());
         let Workspace { batch, buffers, .. } = work;
         let Batch { shards, metadata, .. } = batch;
         let outcome = self.take_in(tenant, buffers, shards, 0, reservation, |intake| {
-            text::decode(&body, now_ms, intake, metadata)
+            text::decode(&body, now_ms, &given.labels, intake, metadata)
         });
         work.text = body;
         work.batch.bytes.clear();
@@ -136,8 +150,8 @@ impl Decoder {
         let rules = Rules { tenant, limits: &limits, shards: self.shards, seed: self.seed };
         let mut intake = Intake::new(rules, known, buffers, columns, body_len, reservation);
         let bad_lines = decode(&mut intake)?;
-        let Intake { refused, counts, .. } = intake;
-        Ok((Decoded { refused, counts, bad_lines }, generation))
+        let Intake { refused, counts, replica, .. } = intake;
+        Ok((Decoded { refused, counts, replica, bad_lines }, generation))
     }
 
     pub(crate) fn conclude(

@@ -15,7 +15,10 @@ use crate::Config;
 use crate::answer::{Outcome, Problem};
 use crate::body::{self, BodyError, Content, TextEncoding, Version, max_body_bytes};
 use crate::decoder::{Decoded, Decoder, Workspace};
+use crate::election::TooManyGroups;
 use crate::metrics::{Metrics, Via};
+use crate::rewrite::Replica;
+use crate::text::Given;
 
 /// What the distributor works with.
 pub struct Deps {
@@ -80,8 +83,14 @@ impl Distributor {
             .await
             .map_err(PushError::Internal)??
         };
+        if !self.is_elected(tenant, &limits, decoded.replica.as_ref())? {
+            self.metrics.deduplicated(&decoded.counts);
+            self.give_back(work);
+            return Ok(Outcome::deduplicated(&decoded.counts));
+        }
+        let counts = decoded.counts;
         let pushed = self.push_on(tenant, &limits, work, decoded).await?;
-        Ok(Outcome::of_samples(&pushed, content.version))
+        Ok(Outcome::of_samples(&pushed, &counts, content.version))
     }
 
     fn unpack_and_decode(
@@ -110,6 +119,7 @@ impl Distributor {
         &self,
         tenant: &TenantId,
         encoding: TextEncoding,
+        given: &Given,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Outcome, Problem> {
@@ -128,9 +138,14 @@ impl Distributor {
         }
         drop(packed);
         let n_bytes = work.text.len();
-        let mut decoded = self.decoder.text(tenant, &mut work, &mut reservation)?;
+        let mut decoded = self.decoder.text_given(tenant, given, &mut work, &mut reservation)?;
         let seconds = start.elapsed().as_secs_f64();
         self.metrics.decoded(n_bytes, seconds, &decoded.counts, self.decoder.memo_bytes());
+        if !self.is_elected(tenant, &limits, decoded.replica.as_ref())? {
+            self.metrics.deduplicated(&decoded.counts);
+            self.give_back(work);
+            return Ok(Outcome::deduplicated(&decoded.counts));
+        }
         let bad_lines = decoded.bad_lines.take();
         if let Some((_, n)) = &bad_lines {
             self.metrics.refused_lines(*n);
@@ -161,6 +176,22 @@ impl Distributor {
         Ok((packed, reservation))
     }
 
+    /// Whether this replica's samples are taken; those of a sender that is none always are.
+    pub(crate) fn is_elected(
+        &self,
+        tenant: &TenantId,
+        limits: &Limits,
+        replica: Option<&Replica>,
+    ) -> Result<bool, Problem> {
+        let Some(Replica { cluster, name }) = replica else { return Ok(true) };
+        let (timeout, max_groups) = (limits.ha_failover_timeout.millis(), limits.ha_max_clusters);
+        let state = self.decoder.state(tenant);
+        let mut elections = state.elections.lock();
+        let elected = elections.is_elected(cluster, name, self.clock.now_ms(), timeout, max_groups);
+        elected
+            .map_err(|TooManyGroups| Problem::TooManyClusters { cluster: cluster.clone(), limit: max_groups })
+    }
+
     /// Refuses a tenant that is over its rate, before anything is read.
     fn admit(&self, tenant: &TenantId, limits: &Limits) -> Result<(), Problem> {
         let (rate, burst) = (limits.ingestion_rate, limits.ingestion_burst_size);
@@ -168,7 +199,8 @@ impl Distributor {
             return Ok(());
         }
         let state = self.decoder.state(tenant);
-        let admitted = state.rate.lock().admit(self.clock.now_ms(), rate, burst);
+        let share = self.limits.distributor_share(rate);
+        let admitted = state.rate.lock().admit(self.clock.now_ms(), share, burst);
         admitted.map_err(|wait_ms| Problem::RateLimited { rate, burst, wait_ms })
     }
 
@@ -181,7 +213,8 @@ impl Distributor {
         decoded: Decoded,
     ) -> Result<Pushed, Problem> {
         let Decoded { mut refused, counts, .. } = decoded;
-        let n_samples = counts.floats + counts.histograms;
+        let n_left_out = counts.left_out_floats + counts.left_out_histograms;
+        let n_samples = counts.floats + counts.histograms - n_left_out;
         self.spend(tenant, limits, n_samples);
         let batch = &work.batch;
         let pushed = if batch.shards.is_empty() && batch.metadata.is_empty() {
@@ -201,7 +234,8 @@ impl Distributor {
         let (rate, burst) = (limits.ingestion_rate, limits.ingestion_burst_size);
         if rate > 0.0 {
             let state = self.decoder.state(tenant);
-            state.rate.lock().spend(self.clock.now_ms(), rate, burst, n_samples as f64);
+            let share = self.limits.distributor_share(rate);
+            state.rate.lock().spend(self.clock.now_ms(), share, burst, n_samples as f64);
         }
     }
 

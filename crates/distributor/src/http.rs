@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Query, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use model::TenantId;
@@ -12,6 +12,7 @@ use crate::answer::{Asker, Outcome, Problem};
 use crate::body::{self, Content};
 use crate::distributor::Distributor;
 use crate::otlp::otlp_routes;
+use crate::text::Given;
 
 #[derive(Clone)]
 struct Shared {
@@ -60,20 +61,44 @@ async fn import_text(
 ) -> Response {
     let asker = Asker::new(&headers, Content::default());
     let outcome = async {
-        without_parameters(query.as_deref().unwrap_or_default())?;
+        let given = given(query.as_deref().unwrap_or_default())?;
         let tenant = shared.tenant(&headers)?;
         let encoding = body::negotiate_text(&headers)?;
-        shared.distributor.import_text(&tenant, encoding, &headers, body).await
+        shared.distributor.import_text(&tenant, encoding, &given, &headers, body).await
     };
     shared.answer(asker, outcome.await)
 }
 
-/// VictoriaMetrics's endpoint of this path has parameters that change what is stored (`timestamp`, `extra_label`); who
-/// sends one that we do not know must not find other samples here than were meant.
-fn without_parameters(query: &str) -> Result<(), Problem> {
-    let names = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() { Ok(()) } else { Err(Problem::Parameters(names.join(", "))) }
+/// The parameters that VictoriaMetrics's endpoint of this path has too. Who sends one that we do not know must not find
+/// other samples here than were meant.
+fn given(query: &str) -> Result<Given, Problem> {
+    let wrong = |what: String| Err(Problem::Parameters(what));
+    let Ok(address) = format!("/?{query}").parse::<Uri>() else {
+        return wrong("the address is no address".to_string());
+    };
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(&address) else {
+        return wrong(format!("{query:?} is not a list of parameters"));
+    };
+    let mut given = Given::default();
+    for (name, value) in pairs {
+        match name.as_str() {
+            "timestamp" => match value.parse::<i64>() {
+                // VictoriaMetrics's way to say nothing.
+                Ok(0) => given.timestamp = None,
+                Ok(timestamp) => given.timestamp = Some(timestamp),
+                Err(_) => return wrong(format!("timestamp is {value:?}, must be milliseconds")),
+            },
+            "extra_label" => match value.split_once('=') {
+                Some((name, value)) if !name.is_empty() => {
+                    given.labels.retain(|(known, _)| known != name);
+                    given.labels.push((name.to_string(), value.to_string()));
+                }
+                _ => return wrong(format!("extra_label is {value:?}, must be name=value")),
+            },
+            _ => return wrong(format!("unknown parameter {name:?}; known are timestamp and extra_label")),
+        }
+    }
+    Ok(given)
 }
 
 impl Shared {
@@ -84,6 +109,7 @@ impl Shared {
     fn answer(&self, asker: Asker, outcome: Result<Outcome, Problem>) -> Response {
         let outcome = outcome.unwrap_or_else(|problem| problem.into());
         let response = match &outcome.problem {
+            None if outcome.is_deduplicated => StatusCode::ACCEPTED.into_response(),
             None => StatusCode::NO_CONTENT.into_response(),
             Some(problem) => self.refuse(asker, problem),
         };

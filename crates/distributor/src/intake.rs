@@ -6,6 +6,7 @@ use wire::{Pushed, RefusalReason};
 use crate::canonical::{Canonicalizer, LabelFault};
 use crate::memo::{Ahead, Cursor, Entry, Learned, MAX_RUN, RunHash, Table};
 use crate::proto::Malformed;
+use crate::rewrite::{self, Fate, Replica};
 
 /// For whom and under which rules a request is decoded.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,10 @@ pub(crate) struct Intake<'a> {
     body_len: u32,
     cursor: Cursor,
     memory: Memory<'a>,
+    /// Whether the tenant's limits change labels.
+    rewrites: bool,
+    wants_replica: bool,
+    pub(crate) replica: Option<Replica>,
     pub(crate) counts: Counts,
     pub(crate) refused: Pushed,
 }
@@ -40,6 +45,8 @@ pub(crate) struct Buffers {
     canonicalizer: Canonicalizer,
     /// Canonical runs that are not in the body, and exemplar labels; appended to the batch's bytes in the end.
     pub(crate) tail: Vec<u8>,
+    /// The labels that the tenant's rules make of a run.
+    rewritten: Vec<u8>,
     /// Label runs that do not lie in one piece in the body.
     pub(crate) runs: Vec<u8>,
     /// Series to be remembered.
@@ -54,7 +61,12 @@ pub(crate) struct Buffers {
     discard: ShardBatch,
 }
 
+/// No position in the batch, which is that of a series that is left out.
 const ABSENT: u32 = u32::MAX;
+/// The shard of a series that is left out.
+const NO_SHARD: u32 = u32::MAX;
+/// Positions in a batch have 32 bits.
+const MAX_TAIL: usize = 1 << 30;
 
 /// What a request brought besides float samples, and what was left out without a refusal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +83,12 @@ pub struct Counts {
     pub metadata: u64,
     /// Descriptions that break a rule: neither do they fail their request.
     pub metadata_dropped: u64,
+    /// Float samples of series that the tenant's relabelling leaves out.
+    pub left_out_floats: u64,
+    /// Histogram samples of such series.
+    pub left_out_histograms: u64,
+    /// Exemplars of such series.
+    pub left_out_exemplars: u64,
     /// Series whose labels had to be looked up or worked out since they were not the expected ones.
     pub unexpected: u64,
     /// Series whose labels had to be worked out.
@@ -165,6 +183,9 @@ impl<'a> Intake<'a> {
             body_len: body_len as u32,
             cursor: Cursor::default(),
             memory: Memory { reservation, left: 0, charged: 0 },
+            rewrites: rewrite::is_needed(rules.limits),
+            wants_replica: rules.limits.accept_ha_samples,
+            replica: None,
             counts: Counts::default(),
             refused: Pushed::default(),
         }
@@ -244,8 +265,34 @@ impl<'a> Intake<'a> {
         at: Option<usize>,
         hash: Option<RunHash>,
     ) -> Result<Found, Malformed> {
+        if self.rewrites {
+            match rewrite::rewrite(raw, self.rules.limits, &mut self.buffers.rewritten)? {
+                Fate::Unchanged => {}
+                Fate::Dropped => return Ok(self.leave_out(raw, at, hash)),
+                Fate::Rewritten => {
+                    let rewritten = std::mem::take(&mut self.buffers.rewritten);
+                    let found = self.validate(&rewritten, raw, at, hash);
+                    self.buffers.rewritten = rewritten;
+                    return found;
+                }
+            }
+        }
+        self.validate(raw, raw, at, hash)
+    }
+
+    /// Checks `labels`, which the tenant's rules made of the raw run.
+    fn validate(
+        &mut self,
+        labels: &[u8],
+        raw: &[u8],
+        at: Option<usize>,
+        hash: Option<RunHash>,
+    ) -> Result<Found, Malformed> {
         let buffers = &mut *self.buffers;
-        let canonical = match buffers.canonicalizer.canonicalize(raw, self.rules.limits)? {
+        if buffers.tail.len() > MAX_TAIL {
+            return Err(Malformed { what: "the labels take more than 1 GiB", at: at.unwrap_or(0) });
+        }
+        let canonical = match buffers.canonicalizer.canonicalize(labels, self.rules.limits)? {
             Ok(canonical) => canonical,
             Err(fault) => {
                 self.cursor.lost();
@@ -259,28 +306,61 @@ impl<'a> Intake<'a> {
             _ => store(&mut buffers.tail, canonical, self.body_len),
         };
         let hash = hash.filter(|_| raw.len().max(canonical.len()) <= MAX_RUN);
-        match hash {
-            Some(hash) => {
-                self.counts.learned += 1;
-                let previous = self.cursor.at_new(buffers.learned.len() as u32);
-                let raw_span = match at {
-                    Some(at) => (at as u32, (at + raw.len()) as u32),
-                    None => store(&mut buffers.runs, raw, 0),
-                };
-                let learned = Learned { hash, id, shard, raw: raw_span, canonical: labels, previous };
-                buffers.learned.push(learned);
-            }
-            None => self.cursor.lost(),
-        }
+        self.remember(hash, id, shard, raw, at, labels);
+        let buffers = &mut *self.buffers;
         let slot = slot_of(&mut buffers.slots, &mut buffers.spare, self.shards, shard);
         Ok(Found::Series(Place { id, slot, labels }))
+    }
+
+    /// A series that the tenant's rules leave out. That is remembered as well.
+    fn leave_out(&mut self, raw: &[u8], at: Option<usize>, hash: Option<RunHash>) -> Found {
+        let (id, labels) = (SeriesId(0), (0, 0));
+        self.remember(hash, id, NO_SHARD, raw, at, labels);
+        Found::Series(Place { id, slot: ABSENT, labels })
+    }
+
+    fn remember(
+        &mut self,
+        hash: Option<RunHash>,
+        id: SeriesId,
+        shard: u32,
+        raw: &[u8],
+        at: Option<usize>,
+        canonical: (u32, u32),
+    ) {
+        let Some(hash) = hash else { return self.cursor.lost() };
+        let buffers = &mut *self.buffers;
+        self.counts.learned += 1;
+        let previous = self.cursor.at_new(buffers.learned.len() as u32);
+        let raw = match at {
+            Some(at) => (at as u32, (at + raw.len()) as u32),
+            None => store(&mut buffers.runs, raw, 0),
+        };
+        buffers.learned.push(Learned { hash, id, shard, raw, canonical, previous });
+    }
+
+    /// Whether the labels of the request's first series are still to be looked at, since they name the sender.
+    #[inline]
+    pub(crate) fn wants_replica(&self) -> bool {
+        self.wants_replica
+    }
+
+    /// Looks at the raw run of the request's first series.
+    #[cold]
+    pub(crate) fn find_replica(&mut self, raw: &[u8]) -> Result<(), Malformed> {
+        self.wants_replica = false;
+        self.replica = rewrite::replica(raw, self.rules.limits)?;
+        Ok(())
     }
 
     /// The columns that take the samples of a series.
     #[inline]
     pub(crate) fn columns(&mut self, found: &Found) -> &mut ShardBatch {
         match found {
-            Found::Series(place) => &mut self.shards[place.slot as usize],
+            Found::Series(place) => match self.shards.get_mut(place.slot as usize) {
+                Some(columns) => columns,
+                None => &mut self.buffers.discard,
+            },
             Found::Refused(_) => &mut self.buffers.discard,
         }
     }
@@ -295,6 +375,13 @@ impl<'a> Intake<'a> {
         self.counts.floats += n.floats as u64;
         self.counts.histograms += n.histograms as u64;
         match found {
+            Found::Series(place) if place.slot == ABSENT => {
+                self.buffers.discard.clear();
+                self.counts.left_out_floats += n.floats as u64;
+                self.counts.left_out_histograms += n.histograms as u64;
+                self.counts.left_out_exemplars += n.exemplars as u64;
+                Ok(())
+            }
             Found::Series(place) if n.floats + n.histograms + n.exemplars > 0 => {
                 let series = BatchSeries {
                     id: place.id,
@@ -458,7 +545,8 @@ fn place_known(
 
 #[inline]
 fn slot_of(slots: &mut [u32], spare: &mut Vec<ShardBatch>, shards: &mut Vec<ShardBatch>, shard: u32) -> u32 {
-    let slot = &mut slots[shard as usize];
+    // The shard of what is left out.
+    let Some(slot) = slots.get_mut(shard as usize) else { return ABSENT };
     if *slot == ABSENT {
         *slot = shards.len() as u32;
         let columns = spare.pop().unwrap_or_default();

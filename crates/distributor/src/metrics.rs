@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     metadata: Counter,
     exemplars_dropped: Counter,
     metadata_dropped: Counter,
+    left_out: Counter,
+    deduplicated: Counter,
     refused_samples: Family<Reason, Counter>,
     refused_requests: Family<Reason, Counter>,
     compressed: Counter,
@@ -104,6 +106,8 @@ impl Metrics {
             metadata: kind(&received, "metadata"),
             exemplars_dropped: kind(&dropped, "exemplar"),
             metadata_dropped: kind(&dropped, "metadata"),
+            left_out: Counter::default(),
+            deduplicated: Counter::default(),
             refused_samples: Family::default(),
             refused_requests: Family::default(),
             compressed: form("compressed"),
@@ -116,6 +120,10 @@ impl Metrics {
         registry.register("requests", "Write requests, by protocol", requests);
         registry.register("received", "Samples, exemplars and metadata received, by kind", received);
         registry.register("dropped", "Exemplars and metadata left out since they break a rule", dropped);
+        let help = "Samples of series that relabelling leaves out";
+        registry.register("relabelled_away", help, metrics.left_out.clone());
+        let help = "Samples of replicas that are not elected";
+        registry.register("deduplicated", help, metrics.deduplicated.clone());
         registry.register("refused_samples", "Samples refused, by reason", metrics.refused_samples.clone());
         registry.register("refused_requests", "Requests refused whole", metrics.refused_requests.clone());
         registry.register("body_bytes", "Bytes of request bodies", body_bytes);
@@ -154,12 +162,17 @@ impl Metrics {
             (&self.metadata_dropped, counts.metadata_dropped),
             (&self.unexpected, counts.unexpected),
             (&self.learned, counts.learned),
+            (&self.left_out, counts.left_out_floats + counts.left_out_histograms),
         ] {
             if n > 0 {
                 counter.inc_by(n);
             }
         }
         self.memo_bytes.set(memo_bytes as i64);
+    }
+
+    pub(crate) fn deduplicated(&self, counts: &Counts) {
+        self.deduplicated.inc_by(counts.floats + counts.histograms);
     }
 
     pub(crate) fn refused_samples(&self, pushed: &Pushed) {

@@ -28,6 +28,9 @@ pub(crate) fn decode(
                     intake.look_ahead(label_runs(reader.clone()));
                 }
                 let message = reader.message(wire)?;
+                if intake.wants_replica() {
+                    intake.find_replica(&collect_labels(message.clone())?)?;
+                }
                 time_series(message, intake)?;
             }
             (3, _) => {
@@ -94,21 +97,26 @@ fn time_series(mut reader: Reader<'_>, intake: &mut Intake<'_>) -> Result<(), De
 /// Reads a series whose labels do not lie together: collects them first.
 #[cold]
 fn scattered_series(mut reader: Reader<'_>, intake: &mut Intake<'_>) -> Result<(), DecodeError> {
-    let mut raw = Vec::new();
-    let mut labels = reader.clone();
-    while !labels.is_done() {
-        let from = labels.pos();
-        let (number, wire) = labels.tag()?;
-        labels.skip(number, wire)?;
-        if number == 1 {
-            raw.extend_from_slice(labels.since(from));
-        }
-    }
+    let raw = collect_labels(reader.clone())?;
     let found = intake.work_out(&raw, None, None)?;
     let mark = Mark::of(intake.columns(&found));
     read_samples(&mut reader, intake, &found, &raw, Labels::Anywhere)?;
     intake.finish(&found, mark, &raw)?;
     Ok(())
+}
+
+/// The labels of a series, wherever they lie in it.
+fn collect_labels(mut series: Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    let mut raw = Vec::new();
+    while !series.is_done() {
+        let from = series.pos();
+        let (number, wire) = series.tag()?;
+        series.skip(number, wire)?;
+        if number == 1 {
+            raw.extend_from_slice(series.since(from));
+        }
+    }
+    Ok(raw)
 }
 
 /// Where labels may still be met.

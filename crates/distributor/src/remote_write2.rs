@@ -86,6 +86,10 @@ struct Request<'a> {
 impl<'a> Request<'a> {
     #[inline]
     fn time_series(&mut self, mut reader: Reader<'a>, intake: &mut Intake<'_>) -> Result<(), DecodeError> {
+        if intake.wants_replica() {
+            let refs = collect_refs(reader.clone(), 1)?;
+            intake.find_replica(self.symbols.run_of(self.body, Reader::new(&refs))?)?;
+        }
         if reader.rest().len() > LARGE_SERIES {
             intake.expect_bytes(reader.rest().len())?;
         }

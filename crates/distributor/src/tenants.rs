@@ -6,10 +6,11 @@ use limits::TokenBucket;
 use model::TenantId;
 use parking_lot::{Mutex, RwLock};
 
+use crate::election::Elections;
 use crate::memo::Memo;
 
 /// What is remembered of each tenant between requests. All of it may be forgotten: the memos then learn again,
-/// the buckets are full again.
+/// the buckets are full again, and the replica that is heard next is elected.
 #[derive(Debug)]
 pub(crate) struct Tenants {
     map: RwLock<HashMap<TenantId, Arc<Tenant>>>,
@@ -23,6 +24,7 @@ pub(crate) struct Tenants {
 pub(crate) struct Tenant {
     pub(crate) memo: Memo,
     pub(crate) rate: Mutex<TokenBucket>,
+    pub(crate) elections: Mutex<Elections>,
     last_used_ms: AtomicI64,
 }
 

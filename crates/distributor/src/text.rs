@@ -14,6 +14,15 @@ pub struct LineError {
     pub what: String,
 }
 
+/// What a request says about all of its lines.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// For samples without a timestamp, in milliseconds; else the time of arrival.
+    pub(crate) timestamp: Option<i64>,
+    /// Labels of every series, in place of those of the same name.
+    pub(crate) labels: Vec<(String, String)>,
+}
+
 /// The first line that could not be read, and how many there were.
 type BadLines = Option<(LineError, usize)>;
 
@@ -22,6 +31,7 @@ type BadLines = Option<(LineError, usize)>;
 pub(crate) fn decode(
     body: &[u8],
     now_ms: i64,
+    extra_labels: &[(String, String)],
     intake: &mut Intake<'_>,
     metadata: &mut Vec<Metadata>,
 ) -> Result<BadLines, DecodeError> {
@@ -33,7 +43,12 @@ pub(crate) fn decode(
         match read_line(line, &mut run) {
             Ok(Line::Empty) => {}
             Ok(Line::Comment(comment)) => families.take(comment, intake, metadata),
-            Ok(Line::Sample(sample)) => take_sample(sample, &run, number, now_ms, intake)?,
+            Ok(Line::Sample(sample)) => {
+                if !extra_labels.is_empty() {
+                    run = with_labels(&run, extra_labels);
+                }
+                take_sample(sample, &run, number, now_ms, intake)?;
+            }
             Err(what) => match &mut bad {
                 Some((_, n)) => *n += 1,
                 None => bad = Some((LineError { line: number, what }, 1)),
@@ -51,6 +66,9 @@ fn take_sample(
     now_ms: i64,
     intake: &mut Intake<'_>,
 ) -> Result<(), DecodeError> {
+    if intake.wants_replica() {
+        intake.find_replica(run)?;
+    }
     // The whole run or nothing: a prediction that ends earlier would be followed by a label.
     let found = match intake.expected(run, None) {
         Some((place, _)) => Found::Series(place),
@@ -80,6 +98,17 @@ fn take_sample(
     columns.exemplars.extend(exemplar);
     intake.finish(&found, mark, run)?;
     Ok(())
+}
+
+/// The labels of a run with others in place of those of the same name.
+fn with_labels(run: &[u8], labels: &[(String, String)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(run.len() + 64);
+    let is_replaced = |name: &str| labels.iter().any(|(other, _)| other == name);
+    for (name, value) in model::runs(run).filter(|(name, _)| !is_replaced(name)) {
+        push_label(&mut out, name, value);
+    }
+    labels.iter().for_each(|(name, value)| push_label(&mut out, name, value));
+    out
 }
 
 #[derive(Debug, PartialEq)]

@@ -172,7 +172,11 @@ impl Service for Reload {
     async fn run(self, mut shutdown: Shutdown) -> Result<(), ReloadError> {
         let reload = Arc::new(self);
         let has_file = reload.state.lock().file.is_some();
-        while has_file {
+        if !has_file {
+            shutdown.wait().await;
+            return Ok(());
+        }
+        loop {
             let period = reload.config.overrides_period.0;
             if runtime::timeout(period, shutdown.wait()).await.is_some() {
                 return Ok(());
@@ -181,8 +185,6 @@ impl Service for Reload {
             // What went wrong was told, and the next look may find it mended.
             let _told = runtime::blocking(move || this.load()).await;
         }
-        shutdown.wait().await;
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use wire::RefusalReason;
 use super::exemplars::{self, Example};
 use super::histogram::{Explicit, Exponential};
 use super::labels::{Attributes, Extra, push_label};
-use super::translate::{EXPONENTIAL, GAUGE, HISTOGRAM, Metric, SUM, SUMMARY, Translator, next_message};
+use super::translate::{EXPONENTIAL, GAUGE, HISTOGRAM, Metric, SUM, SUMMARY, Translator};
 use crate::canonical::describe;
 use crate::histogram::HistogramFault;
 use crate::intake::{DecodeError, Found};

@@ -49,7 +49,7 @@ fn bodies_of(message: &str) -> Vec<(String, Vec<u8>, Value)> {
     bodies
 }
 
-fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared = std::env::var_os("FIRN_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
     let folder = shared.join("data/requests");

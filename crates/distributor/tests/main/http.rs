@@ -51,9 +51,9 @@ impl Push for Script {
 }
 
 pub(crate) struct Stand {
-    router: Router,
+    pub(crate) router: Router,
     script: Arc<Script>,
-    clock: ManualClock,
+    pub(crate) clock: ManualClock,
     registry: Registry,
     pub(crate) memory: MemoryPart,
 }
@@ -62,6 +62,7 @@ pub(crate) struct Stand {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
     retry_after: Option<u64>,
     allow: Option<String>,
     headers: HeaderMap,
@@ -92,11 +93,15 @@ pub(crate) fn stand() -> Stand {
 }
 
 pub(crate) fn stand_with(limits: Limits, memory: MemoryPart, multitenancy: bool) -> Stand {
+    stand_of(LimitsHandle::fixed(limits), memory, multitenancy)
+}
+
+pub(crate) fn stand_of(limits: LimitsHandle, memory: MemoryPart, multitenancy: bool) -> Stand {
     let script = Arc::new(Script::default());
     let (clock, manual) = Clock::manual(NOW);
     let deps = Deps {
         push: Arc::clone(&script) as Arc<dyn Push>,
-        limits: LimitsHandle::fixed(limits),
+        limits,
         clock,
         shards: Shards { count: 4, spread: 1 },
         memory: memory.clone(),
@@ -107,7 +112,7 @@ pub(crate) fn stand_with(limits: Limits, memory: MemoryPart, multitenancy: bool)
 }
 
 impl Stand {
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -124,14 +129,21 @@ impl Stand {
         let (retry_after, allow) = (header("retry-after").map(|v| v.parse().unwrap()), header("allow"));
         let headers = response.headers().clone();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        Answer { status, body: String::from_utf8(body.to_vec()).unwrap(), retry_after, allow, headers }
+        Answer {
+            status,
+            body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body.to_vec(),
+            retry_after,
+            allow,
+            headers,
+        }
     }
 
     pub(crate) async fn push(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         self.send("POST", "/api/v1/push", headers, body).await
     }
 
-    async fn import(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn import(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         self.send("POST", "/api/v1/import/prometheus", headers, body).await
     }
 
@@ -426,13 +438,41 @@ async fn tenants_come_from_the_header_and_keep_apart() {
 #[tokio::test]
 async fn text_with_parameters_that_nobody_knows_is_refused_with_their_names() {
     let stand = stand();
-    let path = "/api/v1/import/prometheus?timestamp=1594370496905&extra_label=dc%3Deu&";
-    let answer = stand.send("POST", path, &[], "up 1\n").await;
-    assert_eq!(answer.status, 400, "{answer:?}");
-    assert!(answer.body.contains("timestamp, extra_label;"), "{answer:?}");
+    for (query, part) in [
+        ("timestamp=1594370496905&label=dc%3Deu", "unknown parameter \"label\""),
+        ("timestamp=soon", "timestamp is \"soon\""),
+        ("extra_label=dc", "extra_label is \"dc\""),
+        ("extra_label=%3Deu", "extra_label is \"=eu\""),
+    ] {
+        let path = format!("/api/v1/import/prometheus?{query}");
+        let answer = stand.send("POST", &path, &[], "up 1\n").await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains(part), "{answer:?}");
+    }
     assert_eq!(stand.seen().len(), 0);
-    assert!(stand.metrics().contains("reason=\"parameters\"} 1"), "{}", stand.metrics());
+    assert!(stand.metrics().contains("reason=\"parameters\"} 4"), "{}", stand.metrics());
     assert_eq!(stand.send("POST", "/api/v1/import/prometheus?", &[], "up 1\n").await.status, 204);
+}
+
+#[tokio::test]
+async fn text_takes_its_time_and_more_labels_from_the_address() {
+    let stand = stand();
+    let path =
+        "/api/v1/import/prometheus?timestamp=1594370496905&extra_label=dc%3Deu&extra_label=job%3Dx%3Dy";
+    for _ in 0..2 {
+        let answer = stand.send("POST", path, &[], "up{job=\"a\"} 1\ndown 2 5\n").await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        let expected = pb::WriteRequest {
+            timeseries: vec![
+                series(&[("__name__", "down"), ("dc", "eu"), ("job", "x=y")], 2.0, 5),
+                series(&[("__name__", "up"), ("dc", "eu"), ("job", "x=y")], 1.0, 1_594_370_496_905),
+            ],
+            metadata: vec![],
+        };
+        let mut seen = stand.seen().remove(0).1;
+        seen.series.sort();
+        assert_eq!(seen, oracle::expected(&expected));
+    }
 }
 
 #[tokio::test]

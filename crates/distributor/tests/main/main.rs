@@ -13,6 +13,10 @@ mod mutated;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod remote_write2;
 #[cfg(test)]
 mod sample_bodies;
+#[cfg(test)]
+mod tenants;

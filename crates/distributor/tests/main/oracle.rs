@@ -400,7 +400,7 @@ fn coarsen_side<T: Copy>(
     Some(())
 }
 
-fn render(h: &Histogram) -> String {
+pub(crate) fn render(h: &Histogram) -> String {
     let bits = |values: &[f64]| values.iter().map(|v| format!("{:x}", v.to_bits())).collect::<Vec<_>>();
     let counts = match &h.counts {
         Counts::Float { count, zero, positive, negative } => {
