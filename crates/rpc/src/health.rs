@@ -1,5 +1,4 @@
 use axum::Router;
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
@@ -14,7 +13,7 @@ pub async fn health_routes() -> (Health, Router) {
     let (reporter, service) = health_reporter();
     let health = Health { reporter };
     health.set(false).await;
-    (health, Routes::new(service).into_axum_router())
+    (health, crate::alone(service))
 }
 
 impl Health {

@@ -24,9 +24,29 @@ mod ring;
 mod server;
 mod stream;
 
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::http::Request;
+use axum::response::IntoResponse;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+
 pub use client::IngesterClient;
 pub use config::rpc::Config;
 pub use health::{Health, health_routes};
 pub use pool::{ConnectionState, Pool};
 pub use ring::{RingAdmin, RingPush, RingSelect};
 pub use server::{IngesterDeps, Place, ingester_routes};
+
+/// The routes of one service, without an answer to paths that it does not have: others share the port.
+fn alone<S>(service: S) -> Router
+where
+    S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    Routes::from(Router::new()).add_service(service).into_axum_router()
+}

@@ -12,7 +12,6 @@ use runtime::{Clock, MemoryPart};
 use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
-use tonic::service::Routes;
 use tonic::{Request, Response, Status, async_trait};
 use wire::bytes::decode_batch;
 use wire::{Admin, LabelsRequest, Push, Pushed, Select, SelectBudget, SelectError};
@@ -24,7 +23,7 @@ use crate::generated::firn::ErrorDetail;
 use crate::generated::firn::error_detail::Kind;
 use crate::generated::firn::ingester_server::{Ingester, IngesterServer};
 use crate::guard::{self, Guard};
-use crate::{Config, call, convert};
+use crate::{Config, alone, call, convert};
 
 /// What an ingester's service works with.
 pub struct IngesterDeps {
@@ -64,7 +63,7 @@ pub fn ingester_routes(config: &Config, deps: IngesterDeps) -> Router {
         // Only where the caller asks for it.
         .send_compressed(CompressionEncoding::Gzip);
     let admit = move |request, next| guard::admit(Arc::clone(&guard), request, next);
-    Routes::new(server).into_axum_router().layer(axum::middleware::from_fn(admit))
+    alone(server).layer(axum::middleware::from_fn(admit))
 }
 
 struct Service {

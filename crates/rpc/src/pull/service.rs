@@ -7,7 +7,6 @@ use futures::Stream;
 use runtime::Clock;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::jobs::Jobs;
@@ -23,7 +22,7 @@ pub fn queue(config: &query_frontend::Config, rpc: &Config, deps: QueueDeps) -> 
     let queue = Queue::new(config, deps);
     let service = Service { jobs: Arc::clone(&queue.jobs), clock, max_retries: config.max_retries };
     let server = FrontendServer::new(service).max_decoding_message_size(rpc.max_message_bytes);
-    (queue, Routes::new(server).into_axum_router())
+    (queue, crate::alone(server))
 }
 
 struct Service {

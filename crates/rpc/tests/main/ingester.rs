@@ -264,7 +264,7 @@ fn limits_hold_across_processes_as_they_do_in_one() {
             (close, far) => panic!("near {close:?}, far {far:?}"),
         }
         if c == 0 {
-            assert_eq!(there.samples.used() >= here.samples.used(), true);
+            assert!(there.samples.used() >= here.samples.used());
         }
     });
 }
