@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use runtime::fault;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::MutexGuard;
 use ulid::Ulid;
 
 use crate::action::{self, Format, Line, MetaData, Protocol};
@@ -31,8 +32,9 @@ pub enum Table {
 }
 
 impl Table {
-    /// All tables that a tenant may have.
-    pub const ALL: [Table; 3] = [Table::Metrics, Table::Exemplars, Table::Metadata];
+    /// All tables that a tenant may have, in the order in which they are changed together: who sees a change of `metrics`
+    /// finds those of the others.
+    pub const ALL: [Table; 3] = [Table::Exemplars, Table::Metadata, Table::Metrics];
 
     /// The table's name and folder.
     pub fn name(self) -> &'static str {
@@ -119,7 +121,7 @@ impl LogTable {
 
     /// The table as it is now: one request when nothing has changed. `None` when there is no such table.
     pub async fn snapshot(&self) -> Result<Option<Arc<Snapshot>>, BucketError> {
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn_to_read().await?;
         self.refresh().await
     }
 
@@ -130,14 +132,29 @@ impl LogTable {
         version: Option<u64>,
     ) -> Result<Option<Arc<Snapshot>>, BucketError> {
         let wanted = version.map_or(0, |version| version + 1);
-        if let Some(known) = self.confirmed_lately().filter(|known| next_version(known) >= wanted) {
+        let at_hand = || self.confirmed_lately().filter(|known| next_version(known) >= wanted);
+        if let Some(known) = at_hand() {
             return Ok(known);
         }
-        let found = self.snapshot().await?;
+        let _turn = self.turn_to_read().await?;
+        // Whoever had the turn before may have looked for all who wait.
+        if let Some(known) = at_hand() {
+            return Ok(known);
+        }
+        let found = self.refresh().await?;
         if next_version(&found) < wanted {
             return Err(BucketError::corrupt(&self.log, format!("version {version:?} was seen and is gone")));
         }
         Ok(found)
+    }
+
+    /// A commit may fight with a failing store for minutes; whoever reads is told so sooner.
+    async fn turn_to_read(&self) -> Result<MutexGuard<'_, ()>, BucketError> {
+        let limit = self.shared.config.request_timeout;
+        let turn = runtime::timeout(limit.0, self.turn.lock()).await;
+        let waits =
+            || format!("a commit of this process has been waiting for the store for longer than {limit}");
+        turn.ok_or_else(|| self.shared.unavailable("read the log", &self.log, waits()))
     }
 
     /// A name and a number for a file that is about to be written.

@@ -267,3 +267,17 @@ async fn a_table_of_a_hundred_thousand_files_takes_less_than_a_kilobyte_for_each
     println!("{each} bytes for a file");
     assert!(each < 1000, "{each} bytes for a file");
 }
+
+#[tokio::test]
+async fn of_many_who_wait_for_the_same_look_one_looks() {
+    let world = World::new(Config::default());
+    let table = world.table().await;
+    table.commit(&cut(&table, 0, 1)).await.unwrap();
+    world.time.advance(Duration::from_secs(11));
+    world.store.take_requests();
+    let looks = (0..20).map(|_| table.snapshot_at_least(None));
+    for found in futures::future::join_all(looks).await {
+        assert_eq!(found.unwrap().unwrap().version(), 1);
+    }
+    assert_eq!(world.store.take_requests().len(), 1);
+}
