@@ -88,11 +88,14 @@ impl SegmentReader {
             let body = self.start + HEADER_LEN..self.start + header.record_len();
             self.n_lost += header.lsn - self.next_lsn;
             self.next_lsn = header.lsn + 1;
-            self.skip(header.record_len());
-            self.valid_end = self.offset;
+            self.valid_end = self.valid_end.max(self.offset + header.record_len() as u64);
             if header.fits(&self.buffer[body.clone()]) {
+                self.skip(header.record_len());
                 return Ok(Some((header, body)));
             }
+            // Bytes may be missing from the body, and what follows lie within the length that the header names:
+            // later, when more is appended, as much as now.
+            self.skip(HEADER_LEN);
             self.n_lost += 1;
         }
         Ok(None)

@@ -1,6 +1,8 @@
 //! The log over files that can be torn, flipped, filled up and lost.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod mutated;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
