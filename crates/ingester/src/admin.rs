@@ -20,6 +20,11 @@ impl Admin for Ingester {
         let table = self.inner.bucket.table(tenant, Table::Metrics);
         let seen = table.snapshot_at_least(Some(table_version)).await;
         seen.map_err(|e: BucketError| explained(e.kind(), e.to_string()))?;
+        // Who changes `metrics` from outside changes the tables beside it too, and has done so before.
+        for beside in [Table::Exemplars, Table::Metadata] {
+            let seen = self.inner.bucket.table(tenant, beside).snapshot().await;
+            seen.map_err(|e: BucketError| explained(e.kind(), e.to_string()))?;
+        }
         self.forget_flushed(tenant);
         Ok(())
     }
@@ -27,9 +32,14 @@ impl Admin for Ingester {
 
 impl Ingester {
     /// What others changed in the table may have been of what was flushed from here: a sample that is deleted and sent
-    /// again must not be judged by what is no longer there.
+    /// again must not be judged by what is no longer there. Descriptions are compared with their table again.
     fn forget_flushed(&self, tenant: &TenantId) {
         let Some(tenant) = self.inner.tenants.get(tenant) else { return };
+        let mut families = tenant.metadata.lock();
+        let before = families.bytes();
+        families.forget_idle(i64::MAX);
+        tenants::account_families(before, &families, &self.inner.head_bytes);
+        drop(families);
         for shard in tenant.shards() {
             let mut state = shard.state.lock();
             state.head.forget_idle(i64::MAX);

@@ -1,9 +1,10 @@
 //! No gap between head and table, seen by a querier in another process: what left the head is in the version that
 //! the ingester names, from its first answer on.
 
+use bucket::{Commit, Operation, Table};
 use model::{Batch, Metadata, MetricType, TimeRange};
 use testkit::store::{Fault, On};
-use wire::{LabelsRequest, MetadataRequest, Push, Select, SelectBudget};
+use wire::{Admin, LabelsRequest, MetadataRequest, Push, Select, SelectBudget};
 
 use crate::world::{MINUTE, START, Truth, World, everything, exemplars_batch, labels, scrape, tenant};
 
@@ -78,6 +79,43 @@ async fn every_list_names_the_version_too() {
         };
         assert_eq!(version, Some(1), "list {which}");
     }
+}
+
+#[tokio::test]
+async fn what_another_process_removed_is_in_no_answer_after_it_was_observed() {
+    let world = World::new();
+    let node = world.open().await;
+    node.accept(&mut Truth::new(), &scrape(1, 3, START)).await;
+    node.push(&exemplars_batch(&[(labels("m0", 0), START, 1.0, "t".to_string())])).await.unwrap();
+    node.ingester.push(&tenant(), &family("f")).await.unwrap();
+    node.ingester.flush().await.unwrap();
+    let querier = world.scan().await;
+    let ask = async || {
+        let recent = node.ingester.select(&tenant(), &everything(None)).await.unwrap();
+        let series = querier.select(&tenant(), &everything(recent.table_version)).await.unwrap().series;
+        let recent = node.ingester.exemplars(&tenant(), &list(None)).await.unwrap();
+        let exemplars = querier.exemplars(&tenant(), &list(recent.table_version)).await.unwrap().items;
+        let recent = node.ingester.metadata(&tenant(), &descriptions(None)).await.unwrap();
+        let version = recent.table_version;
+        let stored = querier.metadata(&tenant(), &descriptions(version)).await.unwrap().items;
+        (series.len(), exemplars.len(), recent.items.len() + stored.len())
+    };
+    assert_eq!(ask().await, (3, 1, 2));
+    let other = world.bucket().await;
+    let mut version = 0;
+    for table in Table::ALL {
+        let table = other.table(&tenant(), table);
+        let snapshot = table.snapshot().await.unwrap().unwrap();
+        let removes = snapshot.files().map(|file| file.path.clone()).collect();
+        let commit = Commit { removes, operation: Operation::Delete, ..Commit::default() };
+        version = table.commit(&commit).await.unwrap().version;
+    }
+    node.ingester.observe(&tenant(), version).await.unwrap();
+    assert_eq!(ask().await, (0, 0, 0));
+    // What is sent again is news again.
+    node.ingester.push(&tenant(), &family("f")).await.unwrap();
+    node.ingester.flush().await.unwrap();
+    assert_eq!(ask().await, (0, 0, 2));
 }
 
 #[tokio::test]
