@@ -1,5 +1,6 @@
 //! Tables in a bucket: real stores, stores that fail, and many who commit at once.
 
+mod cold;
 mod committers;
 mod credentials;
 mod end_to_end;
