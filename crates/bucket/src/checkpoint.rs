@@ -12,9 +12,9 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -24,6 +24,9 @@ use crate::BucketError;
 use crate::action::{Add, Format, Line, MetaData, Protocol, Remove, TxnAction};
 use crate::snapshot::{Snapshot, is_recent_tombstone, is_recent_txn};
 
+/// Actions that are held at once beside the snapshot.
+const ROWS_AT_ONCE: usize = 2048;
+
 /// A checkpoint file and what `_last_checkpoint` says about it.
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
@@ -32,23 +35,28 @@ pub(crate) struct Encoded {
 
 /// The checkpoint of a snapshot.
 pub(crate) fn encode(snapshot: &Snapshot, now_ms: i64) -> Result<Encoded, ParquetError> {
-    let lines = lines(snapshot, now_ms);
-    let batch = batch(&lines)?;
+    let schema = batch(&[])?.schema();
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_created_by("firn".to_string())
         .build();
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
-    writer.write(&batch)?;
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
+    let mut n_lines = 0;
+    let mut rest = lines(snapshot, now_ms).peekable();
+    while rest.peek().is_some() {
+        let some: Vec<Line> = rest.by_ref().take(ROWS_AT_ONCE).collect();
+        n_lines += some.len();
+        writer.write(&batch(&some)?)?;
+    }
     let bytes = writer.into_inner()?;
     // With the schema at hand Spark need not open the file to learn it.
     let pointer = json!({
         "version": snapshot.version(),
-        "size": lines.len(),
+        "size": n_lines,
         "sizeInBytes": bytes.len(),
         "numOfAddFiles": snapshot.n_files(),
-        "checkpointSchema": delta_struct(batch.schema().fields()),
+        "checkpointSchema": delta_struct(schema.fields()),
     });
     Ok(Encoded { bytes, pointer })
 }
@@ -73,54 +81,66 @@ fn delta_type(of: &DataType) -> Value {
     }
 }
 
-/// The actions of a checkpoint, ours or another writer's. The Parquet decoder trusts what it finds in a file and may
-/// panic where that is wrong: the file's fault, and an error like any other.
-pub(crate) fn decode(path: &str, bytes: Bytes) -> Result<Vec<Line>, BucketError> {
-    catch_unwind(AssertUnwindSafe(|| read_lines(path, bytes)))
+/// The table as a checkpoint has it, ours or another writer's. The Parquet decoder trusts what it finds in a file and
+/// may panic where that is wrong: the file's fault, and an error like any other.
+pub(crate) fn decode(path: &str, version: u64, bytes: &Bytes) -> Result<Snapshot, BucketError> {
+    catch_unwind(AssertUnwindSafe(|| read_snapshot(path, version, bytes)))
         .unwrap_or_else(|_| Err(BucketError::corrupt(path, "the file makes the decoder panic")))
 }
 
-fn read_lines(path: &str, bytes: Bytes) -> Result<Vec<Line>, BucketError> {
-    let corrupt = |e: ParquetError| BucketError::corrupt(path, e);
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).map_err(corrupt)?;
-    let mut lines = Vec::new();
-    for batch in builder.build().map_err(corrupt)? {
-        let batch = batch.map_err(|e| BucketError::corrupt(path, e))?;
-        let is_v2 = ["checkpointMetadata", "sidecar"].iter().any(|name| batch.column_by_name(name).is_some());
-        if is_v2 {
-            return Err(BucketError::Unsupported {
-                path: path.to_string(),
-                feature: "a V2 checkpoint".to_string(),
-            });
-        }
-        for row in 0..batch.num_rows() {
-            lines.push(
-                read_line(&batch, row)
-                    .ok_or_else(|| BucketError::corrupt(path, "an action is incomplete"))?,
-            );
-        }
-    }
-    Ok(lines)
+/// Twice over the file: what the table is may stand behind what is in it.
+fn read_snapshot(path: &str, version: u64, bytes: &Bytes) -> Result<Snapshot, BucketError> {
+    let mut first = Vec::new();
+    read_lines(path, bytes, &["protocol", "metaData"], |lines| {
+        first.extend(lines.into_iter().filter(|line| *line != Line::default()));
+        Ok(())
+    })?;
+    let mut snapshot = Snapshot::first(path, version, first)?;
+    read_lines(path, bytes, &["txn", "add", "remove"], |lines| snapshot.apply(path, version, lines))?;
+    Ok(snapshot)
 }
 
-fn lines(snapshot: &Snapshot, now_ms: i64) -> Vec<Line> {
-    let mut lines = vec![
+/// The actions in these columns, some at a time.
+fn read_lines(
+    path: &str,
+    bytes: &Bytes,
+    columns: &[&str],
+    mut take: impl FnMut(Vec<Line>) -> Result<(), BucketError>,
+) -> Result<(), BucketError> {
+    let corrupt = |e: ParquetError| BucketError::corrupt(path, e);
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options).map_err(corrupt)?;
+    let fields = builder.schema().fields();
+    if fields.iter().any(|field| ["checkpointMetadata", "sidecar"].contains(&field.name().as_str())) {
+        let feature = "a V2 checkpoint".to_string();
+        return Err(BucketError::Unsupported { path: path.to_string(), feature });
+    }
+    let wanted = fields.iter().enumerate().filter(|(_, field)| columns.contains(&field.name().as_str()));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(index, _)| index));
+    let reader = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE).build().map_err(corrupt)?;
+    for batch in reader {
+        let batch = batch.map_err(|e| BucketError::corrupt(path, e))?;
+        let incomplete = || BucketError::corrupt(path, "an action is incomplete");
+        let lines = (0..batch.num_rows()).map(|row| read_line(&batch, row).ok_or_else(incomplete));
+        take(lines.collect::<Result<_, _>>()?)?;
+    }
+    Ok(())
+}
+
+fn lines(snapshot: &Snapshot, now_ms: i64) -> impl Iterator<Item = Line> {
+    let table = [
         Line { protocol: Some(snapshot.protocol.clone()), ..Line::default() },
         Line { meta_data: Some(snapshot.meta_data.clone()), ..Line::default() },
     ];
-    let txns = snapshot.txns.iter().filter(|(_, (_, updated_ms))| is_recent_txn(*updated_ms, now_ms));
-    for (app_id, (version, last_updated)) in txns {
-        let txn = TxnAction { app_id: app_id.clone(), version: *version, last_updated: *last_updated };
-        lines.push(Line::of_txn(txn));
-    }
-    for file in snapshot.files() {
-        lines.push(Line::of_add(file.add()));
-    }
-    for remove in snapshot.tombstones.values().filter(|remove| is_recent_tombstone(remove, now_ms)) {
-        lines.push(Line::of_remove(Remove { data_change: false, ..remove.clone() }));
-    }
-    lines
+    let txns = snapshot.txns.iter().filter(move |(_, (_, updated_ms))| is_recent_txn(*updated_ms, now_ms));
+    let txns = txns.map(|(app_id, (version, last_updated))| {
+        Line::of_txn(TxnAction { app_id: app_id.clone(), version: *version, last_updated: *last_updated })
+    });
+    let adds = snapshot.files().map(|file| Line::of_add(file.add()));
+    let removes = snapshot.tombstones.values().filter(move |remove| is_recent_tombstone(remove, now_ms));
+    let removes = removes.map(|remove| Line::of_remove(Remove { data_change: false, ..remove.clone() }));
+    table.into_iter().chain(txns).chain(adds).chain(removes)
 }
 
 fn batch(lines: &[Line]) -> Result<RecordBatch, ArrowError> {

@@ -349,8 +349,7 @@ impl LogTable {
         let Some(bytes) = self.shared.get(&path).await? else {
             return Err(BucketError::corrupt(&path, "the checkpoint is missing"));
         };
-        let lines = checkpoint::decode(path.as_ref(), bytes)?;
-        Snapshot::first(path.as_ref(), version, lines)
+        checkpoint::decode(path.as_ref(), version, &bytes)
     }
 
     /// The version that `_last_checkpoint` names; one that does not parse names none.
