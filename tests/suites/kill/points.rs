@@ -147,7 +147,7 @@ fn give_work(url: &str) {
     let mut request = WriteRequest::default();
     request.push(&TimeSeries::new([("__name__", "too_old")]).bits(too_old, 0));
     // What is answered does not matter: the process may be gone.
-    let _answer = push(url, &request);
+    let _answer = push(url, None, &request);
     let deletion = format!("{url}/api/v1/admin/tsdb/delete_series");
     let _answer = post_form(&deletion, &[("match[]", "{stream=\"no such stream\"}")]);
 }
