@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
+use std::time::Duration;
+use std::{fs, thread};
 
-use system_tests::{Chance, Firn, FirnOptions, NativeHistogram, TimeSeries, WriteRequest, now_ms, part};
+use system_tests::{
+    Chance, Firn, FirnOptions, NativeHistogram, TimeSeries, WriteRequest, now_ms, part, post_form, wait_until,
+};
 
 const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
 const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -51,11 +54,89 @@ fn every_reader_gives_back_the_bits_that_were_pushed() {
     );
     assert!(n_series >= 500);
 
-    let table = dir.path().join("tables/anonymous/metrics");
+    let wrong = read_by_all(&dir.path().join(TABLE), &expected);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Windows in several files each, merged, deleted from while they are merged, rewritten; the files that were replaced
+/// are deleted, and there is a checkpoint.
+#[test]
+fn every_reader_gives_back_the_bits_after_merges_deletions_and_clean_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut flags = vec![
+        "-compactor.interval=100ms",
+        "-compactor.day-grace=0",
+        "-compactor.settle=0",
+        "-compactor.final-after=0",
+        "-compactor.deletion-delay=0",
+        "-compactor.cleanup-interval=100ms",
+        "-compactor.vacuum-grace=1s",
+        "-bucket.checkpoint-interval=3",
+    ];
+    // Vacuum waits for the longest query.
+    flags.push("-limits.defaults.query-timeout=1s");
+    let firn = Firn::start(FIRN, dir.path(), &FirnOptions::flags(&flags)).unwrap();
+    // Of days that are over.
+    let start = (now_ms() - 3 * 86_400_000) / WINDOW_MS * WINDOW_MS;
+    let mut expected = Expected::default();
+    push_floats(&firn, start, &mut expected);
+    firn.flush_all().unwrap();
+    push_histograms(&firn, start, &mut expected);
+    firn.flush_all().unwrap();
+    // The same once more, into files that overlap with the first.
+    push_histograms(&firn, start, &mut Expected::default());
+    firn.flush_all().unwrap();
+    delete(&firn, r#"read_counter{job="job-1"}"#, None);
+    delete(&firn, r#"{__name__=~"h_.*", n="2"}"#, Some((start, start + WINDOW_MS)));
+    expected.floats.retain(|line| !(line.contains("\"read_counter\"") && line.contains("\"job-1\"")));
+    expected.histograms.retain(|line| !(line.contains("\"n\":\"2\"") && time_of(line) <= start + WINDOW_MS));
+    expected.floats.sort_unstable();
+    expected.histograms.sort_unstable();
+    let table = dir.path().join(TABLE);
+    let settled = wait_until(Duration::from_secs(120), || {
+        let n_days = fs::read_dir(&table).ok()?.filter(|entry| is_day(entry.as_ref().ok())).count();
+        let deletions = firn.metric("firn_compactor_deletions").ok()??;
+        (deletions == 0.0 && n_objects(&table) == n_days && n_days > 0).then_some(n_days)
+    });
+    assert!(settled.is_some(), "{} objects are left", n_objects(&table));
+    assert!(table.join("_delta_log/_last_checkpoint").exists());
+    let wrong = read_by_all(&table, &expected);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+const TABLE: &str = "tables/anonymous/metrics";
+
+/// Deletes what the selector selects, in a range of time.
+fn delete(firn: &Firn, selector: &str, range: Option<(i64, i64)>) {
+    let seconds = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
+    let (from, to) = range.map_or((String::new(), String::new()), |(from, to)| (seconds(from), seconds(to)));
+    let url = format!("{}/api/v1/admin/tsdb/delete_series", firn.url());
+    let answer = post_form(&url, &[("match[]", selector), ("start", &from), ("end", &to)]).unwrap();
+    assert_eq!(answer.status, 204, "{selector}: {}", answer.body);
+}
+
+fn time_of(line: &str) -> i64 {
+    line.split('\t').nth(1).unwrap().parse().unwrap()
+}
+
+fn is_day(entry: Option<&fs::DirEntry>) -> bool {
+    let files = entry.filter(|entry| entry.file_name().to_string_lossy().starts_with("day="));
+    files.is_some_and(|day| fs::read_dir(day.path()).is_ok_and(|mut files| files.next().is_some()))
+}
+
+/// Files of the table, of whatever version.
+fn n_objects(table: &Path) -> usize {
+    let days = fs::read_dir(table).into_iter().flatten().flatten();
+    let days = days.filter(|entry| entry.file_name().to_string_lossy().starts_with("day="));
+    days.map(|day| fs::read_dir(day.path()).into_iter().flatten().count()).sum()
+}
+
+/// What readers find otherwise than expected.
+fn read_by_all(table: &Path, expected: &Expected) -> Vec<String> {
     let mut readers = Vec::new();
     for (script, python, views) in READERS {
         let Some(python) = part(python) else { continue };
-        let table = table.clone();
+        let table = table.to_path_buf();
         readers.push((script, thread::spawn(move || read(script, &python, views, &table))));
     }
     let mut wrong = Vec::new();
@@ -69,7 +150,7 @@ fn every_reader_gives_back_the_bits_that_were_pushed() {
             Err(e) => wrong.push(format!("{script}: {e}")),
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    wrong
 }
 
 type Lines = Vec<String>;

@@ -12,6 +12,7 @@ use crate::Config;
 use crate::error::CompactError;
 use crate::merge::{Done, Share, Worker};
 use crate::metrics::{JobLabels, Metrics};
+use crate::pace::Paces;
 use crate::plan::{self, Job, Rules};
 use crate::retain::{self, Retention};
 
@@ -39,8 +40,9 @@ pub struct Compactor {
     deps: Deps,
     rules: Rules,
     share: Share,
-    /// Tenants after a failure: how many in a row, and when to try again.
-    retries: HashMap<TenantId, Retry>,
+    paces: Paces,
+    /// What was seen of each tenant's tables last.
+    seen: HashMap<TenantId, Seen>,
     /// When logs and files were last cleaned.
     cleaned_ms: i64,
     /// Tells a merge to end early.
@@ -48,9 +50,13 @@ pub struct Compactor {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Retry {
-    n_failures: u32,
-    not_before_ms: i64,
+struct Seen {
+    /// The versions of all tables, added up.
+    versions: u64,
+    /// The end of the oldest day that is to be merged.
+    waiting_since_ms: Option<i64>,
+    /// Deletions that files do not reflect yet.
+    n_deletions: i64,
 }
 
 impl Compactor {
@@ -67,39 +73,33 @@ impl Compactor {
             max_job_bytes: config.max_job_bytes,
         };
         let stop = Arc::default();
-        Compactor { config, deps, rules, share, retries: HashMap::new(), cleaned_ms: i64::MIN, stop }
+        let (paces, seen) = (Paces::default(), HashMap::new());
+        Compactor { config, deps, rules, share, paces, seen, cleaned_ms: i64::MIN, stop }
     }
 
     /// Looks at all tables and does what is due, tenant by tenant in turn, until nothing is left to do.
     pub async fn round(&mut self) -> Result<(), CompactError> {
         let tenants = self.deps.bucket.tenants().await?;
-        let mut lag_ms = 0;
-        let mut n_deletions = 0;
-        for tenant in &tenants {
+        let now_ms = self.deps.clock.now_ms();
+        self.paces.keep(&tenants);
+        let due: Vec<&TenantId> = tenants.iter().filter(|tenant| self.paces.is_due(tenant, now_ms)).collect();
+        for tenant in &due {
             self.guarded(tenant, Compactor::retain).await;
         }
-        let mut waiting: Vec<&TenantId> = tenants.iter().collect();
+        let mut waiting = due.clone();
         while !waiting.is_empty() && !self.is_stopping() {
             let mut busy = Vec::new();
             for tenant in waiting {
                 // A job of a tenant, then one of the next: nobody waits for a neighbour's backlog.
-                if self.guarded(tenant, Compactor::work).await == Some(true) && !self.is_stopping() {
+                if self.guarded(tenant, Compactor::work).await == Some(true) {
                     busy.push(tenant);
                 }
             }
             waiting = busy;
         }
-        for tenant in &tenants {
-            let (lag, deletions) = self.observe(tenant).await.unwrap_or_default();
-            lag_ms = lag_ms.max(lag);
-            n_deletions += deletions;
-        }
-        self.deps.metrics.lag_secs.set(lag_ms as f64 / 1000.0);
-        self.deps.metrics.deletions.set(n_deletions);
+        self.observe(&due).await;
         self.clean_up(&tenants).await;
-        let now_ms = self.deps.clock.now_ms();
-        self.deps.metrics.last_round_secs.set(now_ms as f64 / 1000.0);
-        self.retries.retain(|tenant, _| tenants.binary_search(tenant).is_ok());
+        self.deps.metrics.last_round_secs.set(self.deps.clock.now_ms() as f64 / 1000.0);
         Ok(())
     }
 
@@ -110,26 +110,22 @@ impl Compactor {
         step: impl AsyncFnOnce(&Compactor, &TenantId) -> Result<T, CompactError>,
     ) -> Option<T> {
         let now_ms = self.deps.clock.now_ms();
-        let retry = self.retries.get(tenant).copied().unwrap_or_default();
-        if retry.not_before_ms > now_ms || self.is_stopping() {
+        if !self.paces.is_due(tenant, now_ms) || self.is_stopping() {
             return None;
         }
         match step(self, tenant).await {
-            Ok(done) => {
-                self.retries.remove(tenant);
-                Some(done)
-            }
-            Err(CompactError::Stopping) => None,
+            Ok(done) => return Some(done),
+            Err(CompactError::Stopping) => {}
             Err(error) => {
-                let pause_ms = self.config.retry_min.millis() << retry.n_failures.min(20);
-                let pause_ms = pause_ms.min(self.config.retry_max.millis());
-                let n_failures = retry.n_failures + 1;
+                if let Some(file) = error.corrupt_file() {
+                    self.paces.note_unreadable(tenant, file.to_string());
+                }
+                let pauses = (self.config.retry_min.millis(), self.config.retry_max.millis());
+                let (n_failures, pause_ms) = self.paces.note_failure(tenant, now_ms, pauses);
                 tracing::error!(%tenant, %error, n_failures, pause_ms, "work on tables");
-                let not_before_ms = now_ms.saturating_add(pause_ms);
-                self.retries.insert(tenant.clone(), Retry { n_failures, not_before_ms });
-                None
             }
         }
+        None
     }
 
     /// Does the most urgent job of a tenant. `false`: there is none.
@@ -137,8 +133,9 @@ impl Compactor {
         for table in Table::ALL {
             let log = self.deps.bucket.table(tenant, table);
             let Some(snapshot) = log.snapshot().await? else { continue };
-            let rules = self.rules_of(table);
-            let Some(job) = plan::plan(&plan::files(&snapshot), self.deps.clock.now_ms(), &rules) else {
+            let mut files = plan::files(&snapshot);
+            files.retain(|file| self.paces.is_readable(tenant, &file.path));
+            let Some(job) = plan::plan(&files, self.deps.clock.now_ms(), &self.rules_of(table)) else {
                 continue;
             };
             return self.job(tenant, &log, &snapshot, &job).await.map(|()| true);
@@ -182,7 +179,7 @@ impl Compactor {
                 );
                 ("done", Ok(()))
             }
-            Err(error) if error.is_lost_race() => {
+            Err(error) if self.is_lost_race(log, snapshot, job, &error).await => {
                 tracing::debug!(%tenant, %error, "files were replaced by another");
                 ("lost", Ok(()))
             }
@@ -191,6 +188,23 @@ impl Compactor {
         let labels = JobLabels { table: log.table().name(), kind: job.kind.as_str(), outcome: word };
         metrics.jobs.get_or_create(&labels).inc();
         result
+    }
+
+    /// Whether another changed the inputs meanwhile, so that there is something else to do now. Where they are as they
+    /// were the failure is one.
+    async fn is_lost_race(
+        &self,
+        log: &LogTable,
+        snapshot: &Snapshot,
+        job: &Job,
+        error: &CompactError,
+    ) -> bool {
+        if matches!(error, CompactError::Overtaken) {
+            return true;
+        }
+        let Ok(Some(tip)) = log.snapshot().await else { return false };
+        let is_same = |path: &String| tip.file(path).is_some() && tip.file(path) == snapshot.file(path);
+        error.is_about_inputs() && !job.inputs.iter().flatten().all(is_same)
     }
 
     fn count(&self, done: &Done) {
@@ -252,18 +266,48 @@ impl Compactor {
                 tracing::info!(%tenant, table, n_files, version, "files removed by retention");
                 Ok(())
             }
-            Err(error) if error.is_lost_race() => Ok(()),
+            // Planned anew in the next round.
+            Err(error) if error.is_about_inputs() => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// How long ago the oldest day ended that waits to be merged, and how many deletions files do not reflect yet.
-    async fn observe(&self, tenant: &TenantId) -> Result<(i64, i64), CompactError> {
-        let log = self.deps.bucket.table(tenant, Table::Metrics);
-        let Some(snapshot) = log.snapshot().await? else { return Ok((0, 0)) };
+    /// Says how far behind the tables of these tenants are, and notes that they have been looked at.
+    async fn observe(&mut self, tenants: &[&TenantId]) {
         let now_ms = self.deps.clock.now_ms();
-        let oldest = plan::waiting(&plan::files(&snapshot), now_ms, &self.rules);
-        Ok((oldest.map_or(0, |end_ms| now_ms - end_ms), snapshot.deletions().count() as i64))
+        for tenant in tenants {
+            if !self.paces.is_due(tenant, now_ms) {
+                continue;
+            }
+            match self.seen(tenant).await {
+                Ok(seen) => {
+                    let interval_ms = self.config.interval.millis();
+                    self.paces.note_look(tenant, seen.versions, now_ms, interval_ms);
+                    self.seen.insert((*tenant).clone(), seen);
+                }
+                Err(error) => tracing::warn!(%tenant, %error, "look at tables"),
+            }
+        }
+        let lag = |seen: &Seen| seen.waiting_since_ms.map_or(0, |since_ms| now_ms - since_ms);
+        let lag_ms = self.seen.values().map(lag).max().unwrap_or(0);
+        self.deps.metrics.lag_secs.set(lag_ms as f64 / 1000.0);
+        self.deps.metrics.deletions.set(self.seen.values().map(|seen| seen.n_deletions).sum());
+    }
+
+    async fn seen(&self, tenant: &TenantId) -> Result<Seen, CompactError> {
+        let mut seen = Seen::default();
+        for table in Table::ALL {
+            let log = self.deps.bucket.table(tenant, table);
+            seen.versions += log.version_seen().map_or(0, |version| version + 1);
+            if table != Table::Metrics {
+                continue;
+            }
+            let Some(snapshot) = log.snapshot_at_least(None).await? else { continue };
+            let now_ms = self.deps.clock.now_ms();
+            seen.waiting_since_ms = plan::waiting(&plan::files(&snapshot), now_ms, &self.rules);
+            seen.n_deletions = snapshot.deletions().count() as i64;
+        }
+        Ok(seen)
     }
 
     async fn clean_up(&mut self, tenants: &[TenantId]) {
@@ -274,8 +318,14 @@ impl Compactor {
             return;
         }
         self.cleaned_ms = now_ms;
+        self.seen.retain(|tenant, _| tenants.binary_search(tenant).is_ok());
         for tenant in tenants {
-            self.guarded(tenant, Compactor::clean).await;
+            if self.is_stopping() {
+                return;
+            }
+            if let Err(error) = self.clean(tenant).await {
+                tracing::warn!(%tenant, %error, "clean up; tried again with the next round");
+            }
         }
     }
 

@@ -13,14 +13,9 @@ pub enum CompactError {
     /// Files could not be merged.
     #[error("merge: {0}")]
     Merge(#[from] MergeError),
-    /// A file of rows could not be read or written.
-    #[error("{file}: {reason}")]
-    Rows {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        reason: String,
-    },
+    /// Another merge of this day was committed since this one was planned.
+    #[error("another merge of the day was faster")]
+    Overtaken,
     /// The share of memory does not suffice.
     #[error(transparent)]
     Memory(#[from] OverBudget),
@@ -36,15 +31,22 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// Whether another was faster: what was to be done is done, or has to be planned anew.
-    pub(crate) fn is_lost_race(&self) -> bool {
+    /// Whether files that were read or are to be removed were not found as they were.
+    pub(crate) fn is_about_inputs(&self) -> bool {
         match self {
-            CompactError::Bucket(BucketError::InputGone(_)) => true,
+            CompactError::Bucket(BucketError::InputGone(_) | BucketError::NotFound(_)) => true,
             CompactError::Merge(MergeError::Source { source, .. }) => {
                 matches!(source.downcast_ref(), Some(BucketError::NotFound(_)))
             }
-            CompactError::Bucket(BucketError::NotFound(_)) => true,
             _ => false,
+        }
+    }
+
+    /// The file that does not hold what its format says.
+    pub(crate) fn corrupt_file(&self) -> Option<&str> {
+        match self {
+            CompactError::Merge(MergeError::Corrupt { file, .. }) => Some(file),
+            _ => None,
         }
     }
 }
@@ -54,9 +56,11 @@ impl Classify for CompactError {
         match self {
             CompactError::Bucket(e) => e.kind(),
             CompactError::Ingester(e) => e.kind(),
-            CompactError::Memory(_) | CompactError::Stopping => ErrorKind::Unavailable,
+            CompactError::Memory(_) | CompactError::Stopping | CompactError::Overtaken => {
+                ErrorKind::Unavailable
+            }
             CompactError::Merge(MergeError::Source { .. }) => ErrorKind::Unavailable,
-            CompactError::Merge(_) | CompactError::Rows { .. } => ErrorKind::Corrupt,
+            CompactError::Merge(_) => ErrorKind::Corrupt,
             CompactError::Internal(_) => ErrorKind::Internal,
         }
     }

@@ -16,6 +16,7 @@ mod error;
 mod http;
 mod merge;
 mod metrics;
+mod pace;
 mod plan;
 mod retain;
 

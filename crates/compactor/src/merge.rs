@@ -93,8 +93,7 @@ impl Worker<'_> {
         let committed = self.table.commit(commit).await?;
         fault::point("compactor.after_commit");
         if committed.already {
-            let path = inputs.first().and_then(|run| run.first()).map(|file| file.path.clone());
-            return Err(bucket::BucketError::InputGone(path.unwrap_or_default()).into());
+            return Err(CompactError::Overtaken);
         }
         let n_samples = commit.adds.iter().map(|(_, _, summary)| n_samples(summary)).sum();
         Ok(Done {
