@@ -126,7 +126,7 @@ pub(crate) fn read(bytes: &Bytes) -> Content {
 }
 
 /// One batch per row group, since a group holds one kind of rows.
-fn batches(bytes: &Bytes) -> Vec<RecordBatch> {
+pub(crate) fn batches(bytes: &Bytes) -> Vec<RecordBatch> {
     let open = || ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
     let n = open().metadata().num_row_groups();
     let read = |group| open().with_row_groups(vec![group]).with_batch_size(1 << 16).build().unwrap();

@@ -17,15 +17,15 @@ const DAY: i64 = 1_795_219_200_000;
 
 /// One series of one input: which, from when, how many scrapes, of what.
 #[derive(Debug, Clone)]
-struct Part {
-    series: u8,
+pub(crate) struct Part {
+    pub(crate) series: u8,
     /// In units of a quarter of a window.
-    from: u8,
-    scrapes: u8,
+    pub(crate) from: u8,
+    pub(crate) scrapes: u8,
     /// 0 shares its timeline with other parts, others are shifted.
-    shift: u8,
-    kind: u8,
-    with_starts: bool,
+    pub(crate) shift: u8,
+    pub(crate) kind: u8,
+    pub(crate) with_starts: bool,
 }
 
 fn part() -> impl Strategy<Value = Part> {
@@ -85,7 +85,7 @@ fn histogram(kind: u8, i: i64) -> Histogram {
 }
 
 /// The series of one input.
-fn input(parts: &[Part]) -> Vec<SeriesData> {
+pub(crate) fn input(parts: &[Part]) -> Vec<SeriesData> {
     let mut series = BTreeMap::<u8, SeriesData>::new();
     for part in parts {
         let from = DAY + i64::from(part.from) * WINDOW_MS / 4 + i64::from(part.shift) * 1_000;
