@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use runtime::Clock;
 use server::{SetLevel, Text};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,9 +29,17 @@ pub(crate) fn start(level: &str, format: &str, clock: Clock) -> Result<LogLevel,
         "json" => layer.json().flatten_event(true).boxed(),
         _ => layer.event_format(Logfmt { clock }).boxed(),
     };
+    let layer = layer.with_filter(filter_fn(is_news));
     let registry = tracing_subscriber::registry().with(filter).with(layer);
     registry.try_init().map_err(|e| e.to_string())?;
     Ok(LogLevel { handle })
+}
+
+/// The client of the object store tells of each repetition of each request: hundreds of lines while a store is away.
+/// What comes of them is logged where the error stops.
+fn is_news(event: &Metadata<'_>) -> bool {
+    let is_of_client = event.target().starts_with("object_store");
+    !(is_of_client && *event.level() == Level::INFO)
 }
 
 /// Checks the directives of a level.

@@ -82,6 +82,10 @@ fn a_bucket_that_is_slow_refuses_lies_or_is_away_costs_nothing_but_time() {
     let peak = world.hold_memory("at the end");
     println!("peak RSS {} MiB with a limit of {LIMIT_MIB} MiB", peak >> 10);
 
+    let logged = world.firn.child().output();
+    assert!(!logged.contains("target=object_store"), "the client's own repetitions are logged");
+    println!("{} lines of log", logged.lines().count());
+
     // What the log of the table says, and what others read.
     let total = world.n_samples();
     let direct = over(&store.endpoint(), "tables");
