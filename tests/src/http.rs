@@ -84,9 +84,9 @@ fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Re
     let status = response.status().as_u16();
     let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_string();
     let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    let mut body = response.into_body();
     let body =
-        body.with_config().limit(1 << 30).lossy_utf8(true).read_to_string().map_err(|e| e.to_string())?;
+        response.into_body().into_with_config().limit(1 << 30).read_to_vec().map_err(|e| e.to_string())?;
+    let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Answer { status, headers, body })
 }
 

@@ -156,24 +156,38 @@ impl Dense {
 
     /// Index `i` holds what lies in (base^i, base^(i+1)], in a native histogram that is bucket `i + 1`. With the base
     /// squared `finer` times, 2^`finer` neighbours become one.
+    ///
+    /// Where neighbours are merged behind empty ones, the first of them goes to the bucket before, since Prometheus
+    /// counts so: two that read one sender agree.
     fn sparse(&self, finer: u32) -> Result<Sparse, HistogramError> {
-        let offset = i64::from(self.offset);
-        Sparse::of(self.counts.iter().enumerate().map(|(i, n)| (((offset + i as i64) >> finer) + 1, *n)))
+        let merged = |i: usize| ((i64::from(self.offset) + i as i64) >> finer) + 1;
+        let mut buckets = Vec::with_capacity(self.counts.len());
+        // The bucket that is being filled, as far as it is known, and what is in it.
+        let (mut open, mut sum) = (merged(0), 0u64);
+        for (i, count) in self.counts.iter().enumerate() {
+            let index = merged(i);
+            if index == open {
+                // What overflows cannot fit the count, which is checked next.
+                sum = sum.saturating_add(*count);
+            } else if sum == 0 {
+                sum = *count;
+            } else {
+                buckets.push((index - 1, sum));
+                (open, sum) = (index, *count);
+            }
+        }
+        buckets.push((merged(self.counts.len().saturating_sub(1)), sum));
+        Sparse::of(buckets.into_iter())
     }
 }
 
 impl Sparse {
-    /// Buckets with ascending indices; equal indices are one bucket.
+    /// Buckets with ascending indices.
     fn of(buckets: impl Iterator<Item = (i64, u64)>) -> Result<Sparse, HistogramError> {
         let mut sparse = Sparse::default();
         // The index behind the last bucket.
         let mut end = 0i64;
         for (index, count) in buckets.filter(|(_, count)| *count > 0) {
-            if let Some(last) = sparse.counts.last_mut().filter(|_| index == end - 1) {
-                // What overflows cannot fit the count, which is checked next.
-                *last = last.saturating_add(count);
-                continue;
-            }
             let gap = index - end;
             match sparse.spans.last_mut() {
                 Some(span) if gap <= MAX_GAP => {
@@ -229,6 +243,8 @@ mod tests {
     fn finer_buckets_are_merged_without_losing_an_observation() {
         // Indices −3 … 4 become −1, −1, −1, 0, 0, 0, 0, 1 when four are one.
         check(&dense(-3, &[1, 2, 3, 4, 5, 6, 7, 8]), 2, &[(0, 3)], &[1 + 2 + 3, 4 + 5 + 6 + 7, 8]);
+        // As Prometheus does it: behind the empty bucket 0 the first of bucket 1 is taken for its last.
+        check(&dense(0, &[0, 0, 1, 2]), 1, &[(1, 2)], &[1, 2]);
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn number(value: f64) -> String {
 /// False when there is a number among the values that JSON does not know.
 fn write_json(value: &Value<'_>, json: &mut String) -> bool {
     match value {
-        Value::Empty => json.push_str("null"),
+        // No bytes are nothing to Prometheus where they nest.
+        Value::Empty | Value::Bytes([]) => json.push_str("null"),
         Value::Text(bytes) => quote(&String::from_utf8_lossy(bytes), json),
         Value::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
         Value::Int(value) => json.push_str(&value.to_string()),
@@ -219,7 +220,8 @@ mod tests {
     fn maps_and_lists_become_json_with_sorted_keys() {
         let text = Value::Text("a\"\n\u{1}\u{2028}<".as_bytes());
         let map = BTreeMap::from([(b"b".to_vec(), Value::Int(-1)), (b"a".to_vec(), text)]);
-        let list = Value::List(vec![Value::Map(map), Value::Empty, Value::Bool(true), Value::Double(2.0)]);
+        let list =
+            Value::List(vec![Value::Map(map), Value::Bytes(b""), Value::Bool(true), Value::Double(2.0)]);
         let mut json = String::new();
         assert!(write_json(&list, &mut json));
         assert_eq!(json, "[{\"a\":\"a\\\"\\n\\u0001\\u2028<\",\"b\":-1},null,true,2]");

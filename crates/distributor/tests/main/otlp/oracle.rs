@@ -86,6 +86,8 @@ fn json(value: &Value) -> Option<serde_json::Value> {
         Value::IntValue(value) => (*value).into(),
         Value::DoubleValue(value) if value.is_finite() => serde_json::from_str(&double(*value)).unwrap(),
         Value::DoubleValue(_) => return None,
+        // Where it nests, Prometheus takes no bytes for nothing.
+        Value::BytesValue(bytes) if bytes.is_empty() => serde_json::Value::Null,
         Value::BytesValue(bytes) => base64(bytes).into(),
         Value::ArrayValue(list) => list.values.iter().map(any).collect::<Option<Vec<_>>>()?.into(),
         Value::KvlistValue(list) => {
@@ -577,12 +579,22 @@ fn exponential(point: &otlp::ExponentialHistogramDataPoint, is_delta: bool) -> O
     let side = |buckets: &Option<otlp::exponential_histogram_data_point::Buckets>| {
         let buckets = buckets.clone().unwrap_or_default();
         let finer = (point.scale - 8).clamp(0, 63);
+        let index = |i: i128| ((i128::from(buckets.offset) + i).div_euclid(1 << finer)) as i64 + 1;
+        // Prometheus's way: a bucket is put before the index at which the next one is met, and empty ones do not count
+        // as met.
         let mut merged: BTreeMap<i64, u64> = BTreeMap::new();
+        let (mut at, mut count) = (index(0), 0u64);
         for (i, n) in buckets.bucket_counts.iter().enumerate() {
-            let index = ((i64::from(buckets.offset) + i as i64) as i128).div_euclid(1 << finer) as i64 + 1;
-            let sum = merged.entry(index).or_default();
-            *sum = sum.saturating_add(*n);
+            match index(i as i128) {
+                same if same == at => count = count.saturating_add(*n),
+                _ if count == 0 => count = *n,
+                next => {
+                    merged.insert(next - 1, count);
+                    (at, count) = (next, *n);
+                }
+            }
         }
+        merged.insert(index((buckets.bucket_counts.len() as i128 - 1).max(0)), count);
         sparse(&merged)
     };
     let ((positive_spans, positive), (negative_spans, negative)) =
