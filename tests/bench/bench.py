@@ -154,6 +154,9 @@ class System:
         if not self.args.keep:
             shutil.rmtree(self.dir, ignore_errors=True)
 
+    def settle(self):
+        """Until queries see all that was acknowledged: at once, mostly."""
+
     def cpu_secs(self):
         return sum(process.cpu_secs() for process in self.processes)
 
@@ -311,8 +314,17 @@ class VictoriaMetrics(System):
         return [self.binary, f"-storageDataPath={self.data}", f"-httpListenAddr=127.0.0.1:{port}",
                 "-search.disableCache", "-loggerLevel=ERROR"]
 
-    def flush(self):
+    def settle(self):
         get(self.push_url + "/internal/force_flush")
+
+    def flush(self):
+        # A snapshot writes what is only in memory; the flush makes it visible first.
+        self.settle()
+        get(self.push_url + "/snapshot/create")
+
+    def at_rest(self):
+        # Snapshots are links to the same files.
+        return folder_bytes(self.data + "/data")
 
     def over_blocks(self):
         self.stop()
@@ -378,6 +390,7 @@ def run(system, push, protocol, args):
         result = {"samples": samples, "refused": lost, "retries": report["retries"],
                   "acknowledged": samples / cpu, "wall": report["samples_per_sec"]}
         if args.queries:
+            system.settle()
             result["recent_cpu"], result["recent_ms"], result["answered"] = dashboard(system, end, args.repeat)
         before_flush = system.cpu_secs()
         system.flush()
