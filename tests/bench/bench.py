@@ -207,23 +207,30 @@ class Firn(System):
         if self.store:
             raise SystemExit("--compact measures tables in a folder")
         self.stop()
-        port = free_port()
-        command = [self.binary, "-target=compactor", f"-server.http-listen-port={port}", *self.storage(),
-                   "-compactor.interval=1s", "-compactor.day-grace=0s", "-compactor.settle=0s",
-                   "-compactor.final-after=0s", "-compactor.open-day-files=2", *self.args.compactor_flags.split()]
-        compactor = Process("compactor", self.dir, port, command)
-        compactor.await_ready(self.ready)
-        try:
-            before, quiet, started = None, 0, time.monotonic()
-            while quiet < 10 and time.monotonic() - started < self.args.compact_secs:
-                time.sleep(1)
-                now = live_files(self.data + "/tables")
-                quiet, before = (quiet + 1, now) if now == before else (0, now)
-            sizes = list(before.values())
-            return {"compacted_bytes": sum(sizes), "compacted_files": len(sizes),
-                    "compactor_cpu": compactor.cpu_secs(), "compactor_peak_mb": compactor.peak_rss() / 1e6}
-        finally:
-            compactor.stop()
+        ports = {role: free_port() for role in ["ingester", "compactor"]}
+        flags = {"ingester": ["-cluster.instance=ingester-0"],
+                 "compactor": ["-compactor.interval=1s", "-compactor.day-grace=0s", "-compactor.settle=0s",
+                               "-compactor.final-after=0s", "-compactor.open-day-files=2",
+                               *self.args.compactor_flags.split()]}
+        # A compactor tells ingesters of what it changed, so it wants one.
+        members = f"-cluster.members=[\"ingester-0=127.0.0.1:{ports['ingester']}\"]"
+        for role, port in ports.items():
+            command = [self.binary, f"-target={role}", f"-server.http-listen-port={port}", members,
+                       f"-storage.wal-dir={self.data}/{role}-wal", *self.storage(), *flags[role]]
+            self.processes.append(Process(role, self.dir, port, command))
+        for process in self.processes:
+            process.await_ready(self.ready)
+        compactor = self.processes[-1]
+        # Done when nothing changes and nothing is computed any more.
+        files, quiet, started, cpu = None, 0, time.monotonic(), 0
+        while quiet < 5 and time.monotonic() - started < self.args.compact_secs:
+            time.sleep(1)
+            was, files, cpu_was, cpu = files, live_files(self.data + "/tables"), cpu, compactor.cpu_secs()
+            quiet = quiet + 1 if files == was and cpu - cpu_was < 0.1 else 0
+        sizes = list(files.values())
+        sizes = list(before.values())
+        return {"compacted_bytes": sum(sizes), "compacted_files": len(sizes),
+                "compactor_cpu": compactor.cpu_secs(), "compactor_peak_mb": compactor.peak_rss() / 1e6}
 
 
 class FirnRoles(Firn):
