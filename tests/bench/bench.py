@@ -28,33 +28,7 @@ import time
 import urllib.parse
 import urllib.request
 
-DASHBOARD = [
-    'sum by (mode) (rate(node_cpu_seconds_total[5m]))',
-    'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))',
-    'avg by (instance) (1 - rate(node_cpu_seconds_total{mode="idle"}[5m]))',
-    'topk(5, sum by (instance) (rate(node_network_receive_bytes_total[5m])))',
-    'sum(rate(node_network_transmit_bytes_total{device!="lo"}[5m])) by (instance)',
-    'node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes',
-    'min by (instance) (node_filesystem_avail_bytes / node_filesystem_size_bytes)',
-    'count by (job) (up or node_load1)',
-    'count(node_load1 > 0.5)',
-    'max_over_time(node_load1[10m])',
-    'quantile(0.9, node_load5)',
-    'sum by (device) (rate(node_disk_written_bytes_total[5m]))',
-    'rate(node_disk_io_time_seconds_total{instance=~"host-00[0-4].*"}[5m])',
-    'histogram_quantile(0.99, sum by (le, route) (rate(http_request_duration_seconds_bucket[5m])))',
-    'histogram_quantile(0.5, sum by (le) (rate(http_request_duration_seconds_bucket{method="GET"}[5m])))',
-    'sum by (route) (rate(http_request_duration_seconds_sum[5m])) / sum by (route) (rate(http_request_duration_seconds_count[5m]))',
-    'sum by (code) (increase(http_request_duration_seconds_count[10m]))',
-    'sum(rate(http_request_duration_seconds_count{code=~"5.."}[5m])) / sum(rate(http_request_duration_seconds_count[5m]))',
-    'irate(node_context_switches_total[5m])',
-    'sum({__name__=~"node_network_.*_packets_total"}) by (__name__)',
-    'label_replace(node_load1, "host", "$1", "instance", "([^.]+)\\\\..*")',
-    'avg_over_time(node_memory_MemFree_bytes[15m])',
-    'sum by (instance) (node_scrape_collector_success)',
-    'deriv(node_memory_Cached_bytes[15m])',
-]
-
+from dashboard import DASHBOARD
 
 # Where each system takes each protocol; a pair that is not here is left out.
 PUSH = {
@@ -228,7 +202,6 @@ class Firn(System):
             was, files, cpu_was, cpu = files, live_files(self.data + "/tables"), cpu, compactor.cpu_secs()
             quiet = quiet + 1 if files == was and cpu - cpu_was < 0.1 else 0
         sizes = list(files.values())
-        sizes = list(before.values())
         return {"compacted_bytes": sum(sizes), "compacted_files": len(sizes),
                 "compactor_cpu": compactor.cpu_secs(), "compactor_peak_mb": compactor.peak_rss() / 1e6}
 
