@@ -50,7 +50,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Plan {
-    faults: Vec<(ProxyTarget, ProxyFault)>,
+    fault: Option<(ProxyTarget, ProxyFault, usize)>,
     n_faults: usize,
     requests: Vec<String>,
 }
@@ -82,12 +82,17 @@ impl FaultProxy {
 
     /// From now on these requests go wrong so, and no others.
     pub fn fail(&self, target: ProxyTarget, fault: ProxyFault) {
-        self.shared.plan().faults = vec![(target, fault)];
+        self.fail_times(target, fault, usize::MAX);
+    }
+
+    /// The next so many of these requests go wrong so, and no others.
+    pub fn fail_times(&self, target: ProxyTarget, fault: ProxyFault, times: usize) {
+        self.shared.plan().fault = Some((target, fault, times));
     }
 
     /// Everything works again.
     pub fn heal(&self) {
-        self.shared.plan().faults.clear();
+        self.shared.plan().fault = None;
     }
 
     /// How many requests have gone wrong.
@@ -120,13 +125,18 @@ impl Shared {
         let mut plan = self.plan();
         plan.requests.push(format!("{method} {path}"));
         let path = path.split('?').next().unwrap_or_default();
-        let is_meant = |target: &ProxyTarget| match target {
+        let (target, fault, times) = plan.fault.as_mut()?;
+        let is_meant = match target {
             ProxyTarget::All => true,
-            ProxyTarget::Of(of_method, suffix) => method == *of_method && path.ends_with(suffix),
+            ProxyTarget::Of(of_method, suffix) => method == *of_method && path.ends_with(*suffix),
         };
-        let fault = plan.faults.iter().find(|(target, _)| is_meant(target)).map(|(_, fault)| *fault);
-        plan.n_faults += usize::from(fault.is_some());
-        fault
+        if !is_meant || *times == 0 {
+            return None;
+        }
+        *times -= 1;
+        let fault = *fault;
+        plan.n_faults += 1;
+        Some(fault)
     }
 }
 

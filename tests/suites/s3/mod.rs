@@ -4,6 +4,7 @@ mod cold;
 mod committers;
 mod credentials;
 mod end_to_end;
+mod large;
 mod outage;
 mod table;
 

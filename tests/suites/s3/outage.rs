@@ -97,6 +97,59 @@ fn a_bucket_that_is_slow_refuses_lies_or_is_away_costs_nothing_but_time() {
     }
 }
 
+#[test]
+fn a_bucket_that_is_away_until_memory_is_full_makes_pushes_wait_and_loses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(store) = store(StoreKind::Minio, dir.path()) else { return };
+    let proxy = FaultProxy::start(&store.endpoint()).unwrap();
+    let storage = over(&proxy.endpoint(), "tables");
+    let mut firn = Firn::start(FIRN, dir.path(), &options(&storage, &FLAGS)).unwrap();
+    let now = now_ms();
+    proxy.fail(ProxyTarget::All, ProxyFault::Refuse);
+    let mut n_taken = 0;
+    let refusal = loop {
+        let answer = firn.push(&many_series(n_taken, now)).unwrap();
+        if answer.status != 204 {
+            break answer;
+        }
+        n_taken += 1;
+        assert!(n_taken < 1000, "memory is never full");
+    };
+    assert_eq!(refusal.status, 503, "{}", refusal.body);
+    assert!(refusal.body.contains("memory_limit"), "{}", refusal.body);
+    for _ in 0..20 {
+        assert_eq!(firn.push(&many_series(n_taken, now)).unwrap().status, 503);
+        thread::sleep(Duration::from_millis(50));
+    }
+    hold_memory(&mut firn, "while the store is away");
+
+    proxy.heal();
+    let refused = many_series(n_taken, now);
+    let taken =
+        wait_until(Duration::from_secs(30), || (firn.push(&refused).unwrap().status == 204).then_some(()));
+    assert!(taken.is_some(), "pushes are refused although the store is back");
+    firn.flush_all().unwrap();
+    let peak = hold_memory(&mut firn, "after the store came back");
+    println!("{n_taken} batches until memory was full, peak RSS {} MiB of {LIMIT_MIB} MiB", peak >> 10);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let in_table = samples(&runtime.block_on(replayed(&over(&store.endpoint(), "tables"))));
+    assert_eq!(in_table, (n_taken as u64 + 1) * BATCH_SERIES, "each series has one sample");
+}
+
+const BATCH_SERIES: u64 = 500;
+
+/// Series that nobody has seen.
+fn many_series(batch: usize, at: i64) -> WriteRequest {
+    let mut request = WriteRequest::default();
+    let batch = batch.to_string();
+    for n in 0..BATCH_SERIES {
+        let n = n.to_string();
+        let labels = [("__name__", "full"), ("batch", batch.as_str()), ("job", "away"), ("n", n.as_str())];
+        request.push(&TimeSeries::new(labels).sample(at, 1.0));
+    }
+    request
+}
+
 /// The store's process is killed and comes back.
 fn away(world: &mut World, store: &mut ObjectStore) {
     store.kill();
@@ -163,11 +216,15 @@ impl World {
     }
 
     fn hold_memory(&mut self, when: &str) -> u64 {
-        let child = self.firn.child();
-        let peak =
-            child.status_kib("VmHWM").unwrap_or_else(|| panic!("{when}: it is gone:\n{}", child.output()));
-        let allowed = (LIMIT_MIB << 10) * 11 / 10;
-        assert!(peak <= allowed, "{when}: RSS was {peak} KiB, allowed are {allowed} KiB");
-        peak
+        hold_memory(&mut self.firn, when)
     }
+}
+
+/// The peak of RSS in KiB, which must be within the limit and a tenth.
+fn hold_memory(firn: &mut Firn, when: &str) -> u64 {
+    let child = firn.child();
+    let peak = child.status_kib("VmHWM").unwrap_or_else(|| panic!("{when}: it is gone:\n{}", child.output()));
+    let allowed = (LIMIT_MIB << 10) * 11 / 10;
+    assert!(peak <= allowed, "{when}: RSS was {peak} KiB, allowed are {allowed} KiB");
+    peak
 }
