@@ -5,8 +5,10 @@
 //! Always true:
 //! - the recent part is asked first, and the stored part is read at the table version it names or a later one,
 //!   so a sample may be in both answers, never in neither;
+//! - a query over several tenants is a query over the union of their series, told apart by `__tenant_id__`;
 //! - a query holds no more series, samples, bytes and time than its tenant may, and says which limit it hit.
 
+mod federation;
 mod hints;
 mod metrics;
 mod query;

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use config::querier::TenantFederation;
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
 use prometheus_client::registry::Registry;
@@ -13,6 +14,7 @@ use wire::{
     SelectBudget, SelectRequest, SelectStats,
 };
 
+use crate::federation::{self, Federation};
 use crate::metrics::Metrics;
 use crate::source::Source;
 use crate::turns::Turns;
@@ -69,7 +71,7 @@ impl Query for Querier {
     async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
         let inner = &self.inner;
         inner.metrics.queries.inc();
-        let result = inner.query(one(tenants)?, request).await;
+        let result = inner.query(tenants, request).await;
         match &result {
             Ok(result) => inner.metrics.count(&result.stats.select),
             Err(_) => {
@@ -80,8 +82,7 @@ impl Query for Querier {
     }
 
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
-        let tenant = one(tenants)?;
-        Ok(self.inner.source.series(tenant, self.inner.bounded(tenant, request)).await?)
+        Ok(self.inner.federation(tenants)?.series(self.inner.bounded(tenants, request)).await?)
     }
 
     async fn label_names(
@@ -89,8 +90,7 @@ impl Query for Querier {
         tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        let tenant = one(tenants)?;
-        Ok(self.inner.source.label_names(tenant, self.inner.bounded(tenant, request)).await?)
+        Ok(self.inner.federation(tenants)?.label_names(self.inner.bounded(tenants, request)).await?)
     }
 
     async fn label_values(
@@ -99,8 +99,7 @@ impl Query for Querier {
         name: &str,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        let tenant = one(tenants)?;
-        Ok(self.inner.source.label_values(tenant, name, self.inner.bounded(tenant, request)).await?)
+        Ok(self.inner.federation(tenants)?.label_values(name, self.inner.bounded(tenants, request)).await?)
     }
 
     async fn exemplars(
@@ -108,8 +107,7 @@ impl Query for Querier {
         tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<ExemplarSeries>, QueryError> {
-        let tenant = one(tenants)?;
-        Ok(self.inner.source.exemplars(tenant, self.inner.bounded(tenant, request)).await?)
+        Ok(self.inner.federation(tenants)?.exemplars(self.inner.bounded(tenants, request)).await?)
     }
 
     async fn metadata(
@@ -117,26 +115,22 @@ impl Query for Querier {
         tenants: &TenantIds,
         request: &MetadataRequest,
     ) -> Result<Vec<Metadata>, QueryError> {
-        let tenant = one(tenants)?;
-        let limits = self.inner.limits.for_tenant(tenant);
+        let federation = self.inner.federation(tenants)?;
+        let limits = federation::strictest(&self.inner.limits, tenants);
         let deadline = self.inner.clock.instant() + query_timeout(&limits);
         let budget = self.inner.budget(&limits, Some(deadline));
-        Ok(self.inner.source.metadata(tenant, MetadataRequest { budget, ..request.clone() }).await?)
+        Ok(federation.metadata(MetadataRequest { budget, ..request.clone() }).await?)
     }
 }
 
-fn one(tenants: &TenantIds) -> Result<&TenantId, QueryError> {
-    let several = || QueryError::Invalid(format!("no query over several tenants: {tenants}"));
-    tenants.only().ok_or_else(several)
-}
-
 impl Inner {
-    async fn query(&self, tenant: &TenantId, request: &QueryRequest) -> Result<QueryResult, QueryError> {
-        let limits = self.limits.for_tenant(tenant);
+    async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        let federation = self.federation(tenants)?;
+        let limits = federation::strictest(&self.limits, tenants);
         let start = self.clock.instant();
         let timeout = timeout(request, &limits);
         let deadline = start + timeout;
-        let turn = runtime::timeout(timeout, self.turns.take(tenant, limits.max_query_parallelism)).await;
+        let turn = runtime::timeout(timeout, self.turns.take(&self.lanes(tenants))).await;
         let Some(_turn) = turn else { return Err(QueryError::Timeout("query queue")) };
         self.metrics.evaluating.inc();
         let _done = Done(&self.metrics);
@@ -146,7 +140,7 @@ impl Inner {
         let plan = Plan::new(&request.query, &options).map_err(|e| QueryError::Invalid(e.to_string()))?;
         check_length(&plan, &limits)?;
         let budget = self.budget(&limits, Some(deadline));
-        let selecting = self.select(tenant, &plan, options.lookback_ms, &budget);
+        let selecting = self.select(federation, &plan, options.lookback_ms, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
             return Err(QueryError::Timeout("query execution"));
         };
@@ -165,7 +159,7 @@ impl Inner {
 
     async fn select(
         &self,
-        tenant: &TenantId,
+        federation: Federation<'_>,
         plan: &Plan,
         lookback_ms: i64,
         budget: &Arc<SelectBudget>,
@@ -179,12 +173,12 @@ impl Inner {
                 budget: Arc::clone(budget),
                 min_table_version: None,
             };
-            let (mut series, cost) = self.source.select(tenant, request.clone()).await?;
+            let (mut series, cost) = federation.select(request.clone()).await?;
             stats.add(cost);
             if plan.shows_reset_hints() && series.iter().any(|one| !one.histograms.is_empty()) {
                 let start = spec.range.start;
                 let range = TimeRange::new(start.saturating_sub(lookback_ms), start.saturating_sub(1));
-                let (before, cost) = self.source.select(tenant, SelectRequest { range, ..request }).await?;
+                let (before, cost) = federation.select(SelectRequest { range, ..request }).await?;
                 stats.add(cost);
                 hints::of_first(&mut series, &before);
             }
@@ -222,11 +216,44 @@ impl Inner {
         })
     }
 
-    /// The request under the tenant's own limits.
-    fn bounded(&self, tenant: &TenantId, request: &LabelsRequest) -> LabelsRequest {
-        let limits = self.limits.for_tenant(tenant);
+    /// How many queries each tenant may have at once.
+    fn lanes(&self, tenants: &TenantIds) -> Vec<(TenantId, u32)> {
+        let lane = |tenant: &TenantId| (tenant.clone(), self.limits.for_tenant(tenant).max_query_parallelism);
+        tenants.all().iter().map(lane).collect()
+    }
+
+    /// The series of these tenants, if a query may name them all.
+    fn federation<'a>(&'a self, tenants: &'a TenantIds) -> Result<Federation<'a>, QueryError> {
+        let TenantFederation { enabled, max_tenants } = self.config.tenant_federation;
+        let n = tenants.all().len();
+        if n > 1 && !enabled {
+            return Err(QueryError::Invalid(format!(
+                "queries over several tenants ({n}: {}) need querier.tenant_federation.enabled",
+                shortened(&tenants.to_string())
+            )));
+        }
+        if max_tenants > 0 && n > max_tenants {
+            return Err(QueryError::Invalid(format!(
+                "the query is over {n} tenants, the limit is querier.tenant_federation.max_tenants of {max_tenants}"
+            )));
+        }
+        Ok(Federation { source: &self.source, tenants })
+    }
+
+    /// The request under the tenants' own limits.
+    fn bounded(&self, tenants: &TenantIds, request: &LabelsRequest) -> LabelsRequest {
+        let limits = federation::strictest(&self.limits, tenants);
         let deadline = self.clock.instant() + query_timeout(&limits);
         LabelsRequest { budget: self.budget(&limits, Some(deadline)), ..request.clone() }
+    }
+}
+
+/// Enough of a list of tenants to recognise it.
+fn shortened(text: &str) -> String {
+    if text.len() <= 200 {
+        text.to_string()
+    } else {
+        format!("{}…", &text[..text.floor_char_boundary(200)])
     }
 }
 

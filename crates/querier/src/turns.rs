@@ -21,7 +21,7 @@ struct Lane {
 /// A query's turn; over when dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    _of_tenant: Option<OwnedSemaphorePermit>,
+    _of_tenants: Vec<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
@@ -31,16 +31,18 @@ impl Turns {
         Turns { all: Arc::new(Semaphore::new(limit)), tenants: Mutex::default() }
     }
 
-    /// Waits for a turn. `tenant_limit` is the tenant's own bound, 0 for none; its queries wait for one another
-    /// before they wait for those of others, so that a busy tenant does not fill the common queue.
-    pub(crate) async fn take(&self, tenant: &TenantId, tenant_limit: u32) -> Turn {
-        let lane = self.lane(tenant, tenant_limit);
-        let of_tenant = match lane {
-            Some(lane) => lane.acquire_owned().await.ok(),
-            None => None,
-        };
+    /// Waits for a turn of all these tenants, each with its own bound, 0 for none, in the same order for everybody.
+    /// The queries of a tenant wait for one another before they wait for those of others, so that a busy tenant does
+    /// not fill the common queue.
+    pub(crate) async fn take(&self, tenants: &[(TenantId, u32)]) -> Turn {
+        let lanes: Vec<Arc<Semaphore>> =
+            tenants.iter().filter_map(|(tenant, limit)| self.lane(tenant, *limit)).collect();
+        let mut of_tenants = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            of_tenants.extend(lane.acquire_owned().await);
+        }
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Turn { _of_tenant: of_tenant, _of_all: of_all }
+        Turn { _of_tenants: of_tenants, _of_all: of_all }
     }
 
     fn lane(&self, tenant: &TenantId, limit: u32) -> Option<Arc<Semaphore>> {
@@ -68,12 +70,12 @@ mod tests {
     fn a_tenant_waits_for_itself_and_not_for_others() {
         let turns = Turns::new(3);
         let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
-        let first = turns.take(&a, 1).now_or_never().unwrap();
-        assert!(turns.take(&a, 1).now_or_never().is_none());
-        let _other = turns.take(&b, 1).now_or_never().unwrap();
+        let first = turns.take(&[(a.clone(), 1)]).now_or_never().unwrap();
+        assert!(turns.take(&[(a.clone(), 1)]).now_or_never().is_none());
+        let _other = turns.take(&[(b.clone(), 1)]).now_or_never().unwrap();
         drop(first);
-        let _next = turns.take(&a, 1).now_or_never().unwrap();
-        let _third = turns.take(&b, 0).now_or_never().unwrap();
-        assert!(turns.take(&b, 0).now_or_never().is_none(), "all turns are taken");
+        let _next = turns.take(&[(a.clone(), 1)]).now_or_never().unwrap();
+        let _third = turns.take(&[(b.clone(), 0)]).now_or_never().unwrap();
+        assert!(turns.take(&[(b.clone(), 0)]).now_or_never().is_none(), "all turns are taken");
     }
 }

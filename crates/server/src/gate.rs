@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::RwLock;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -68,7 +68,9 @@ impl Gate {
 
     /// Lets requests through to `routes`.
     pub fn open(&self, routes: impl Into<Routes>) {
-        *self.state.write() = State::Open { routes: routes.into(), requests: Arc::new(()), ends: None };
+        let mut routes: Routes = routes.into();
+        routes.open = routes.open.fallback(not_found);
+        *self.state.write() = State::Open { routes, requests: Arc::new(()), ends: None };
     }
 
     /// Goes on as before, but says that it will end.
@@ -114,6 +116,18 @@ impl Gate {
             Err(never) => match never {},
         }
     }
+}
+
+/// Says so in words: an empty 404 looks like a proxy's.
+async fn not_found(request: Request) -> Response {
+    if is_grpc(&request) {
+        // 12 is UNIMPLEMENTED.
+        let headers =
+            [(header::CONTENT_TYPE, "application/grpc"), (HeaderName::from_static("grpc-status"), "12")];
+        return (StatusCode::OK, headers).into_response();
+    }
+    let path: String = request.uri().path().chars().take(200).collect();
+    (StatusCode::NOT_FOUND, format!("there is no {path:?} here; / lists what there is\n")).into_response()
 }
 
 impl State {

@@ -7,6 +7,7 @@
 //! - until the process is open for business its routes answer 503 and name the reason;
 //! - a panic in a handler costs its own request a 500 and nothing else.
 
+mod accept;
 mod gate;
 mod listen;
 mod metrics;

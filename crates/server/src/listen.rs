@@ -12,6 +12,8 @@ use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutBody;
 
+use crate::accept::{Bounds, accept};
+
 /// Where the process listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +22,10 @@ pub struct Config {
     pub http_listen_address: String,
     /// The HTTP port: HTTP/1.1 and HTTP/2 without TLS. 0 takes a free one and logs it.
     pub http_listen_port: u16,
+    /// Connections of the port at the same time, 0 for any number. Further ones wait to be accepted.
+    pub http_listen_conn_limit: usize,
+    /// How long a connection may take for the head of a request, and wait for the next request.
+    pub http_server_idle_timeout: PromDuration,
     /// How long a process that was told to stop goes on as before while `/ready` says that it stops, so that load
     /// balancers notice in time.
     pub shutdown_delay: PromDuration,
@@ -36,6 +42,10 @@ impl Default for Config {
         Config {
             http_listen_address: "127.0.0.1".to_string(),
             http_listen_port: 9009,
+            // Below the usual limit of 65,536 open files, with room for those of the log and the tables.
+            http_listen_conn_limit: 10_000,
+            // Mimir's default.
+            http_server_idle_timeout: PromDuration::secs(120),
             shutdown_delay: PromDuration::secs(0),
             graceful_shutdown_timeout: PromDuration::secs(30),
             log_level: "info".to_string(),
@@ -55,9 +65,6 @@ pub enum ListenError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Accepting connections failed.
-    #[error("serve: {0}")]
-    Serve(#[from] std::io::Error),
 }
 
 /// A bound port that nobody serves yet.
@@ -65,12 +72,29 @@ pub enum ListenError {
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    bounds: Bounds,
 }
+
+impl Config {
+    fn bounds(&self) -> Bounds {
+        let limit = u32::try_from(self.http_listen_conn_limit).unwrap_or(u32::MAX);
+        let connections = if limit == 0 { u32::MAX } else { limit };
+        // A connection has to end some time.
+        let idle =
+            if self.http_server_idle_timeout.is_zero() { MAX_IDLE } else { self.http_server_idle_timeout.0 };
+        Bounds { connections, idle }
+    }
+}
+
+/// The longest that a connection may be idle.
+const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 impl Bound {
     /// Binds the configured port.
     pub async fn bind(config: &Config) -> Result<Bound, ListenError> {
-        Bound::bind_to(&format!("{}:{}", config.http_listen_address, config.http_listen_port)).await
+        let address = format!("{}:{}", config.http_listen_address, config.http_listen_port);
+        let bound = Bound::bind_to(&address).await?;
+        Ok(Bound { bounds: config.bounds(), ..bound })
     }
 
     /// Binds `host:port`.
@@ -78,7 +102,7 @@ impl Bound {
         let fail = |source| ListenError::Bind { address: address.to_string(), source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        Ok(Bound { listener, address })
+        Ok(Bound { listener, address, bounds: Config::default().bounds() })
     }
 
     /// The address in force.
@@ -88,7 +112,8 @@ impl Bound {
 
     /// The service that answers on this port with `routes`.
     pub fn serve(self, routes: Router) -> Serve {
-        Serve { listener: self.listener, routes: routes.layer(CatchPanicLayer::new()) }
+        let routes = routes.layer(CatchPanicLayer::new());
+        Serve { listener: self.listener, routes, bounds: self.bounds }
     }
 }
 
@@ -97,24 +122,17 @@ impl Bound {
 pub struct Serve {
     listener: TcpListener,
     routes: Router,
+    bounds: Bounds,
 }
 
 impl Service for Serve {
     const NAME: &'static str = "http";
     type Error = ListenError;
 
-    async fn run(self, mut shutdown: Shutdown) -> Result<(), ListenError> {
-        let mut told = shutdown.clone();
+    async fn run(self, shutdown: Shutdown) -> Result<(), ListenError> {
         let routes = bounded(self.routes);
-        let serving =
-            axum::serve(self.listener, routes).with_graceful_shutdown(async move { shutdown.wait().await });
-        let out_of_patience = async {
-            told.wait().await;
-            runtime::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            served = serving => served?,
-            () = out_of_patience => tracing::warn!(seconds = DRAIN.as_secs(), "requests cut off after the drain"),
+        if !accept(self.listener, routes, self.bounds, DRAIN, shutdown).await {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests cut off after the drain");
         }
         Ok(())
     }
