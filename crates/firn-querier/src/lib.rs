@@ -29,7 +29,9 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
     }
     let (storage, config) = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
-    let recent = Arc::new(RingSelect::new(ring.clone(), Pool::new(&node.config.rpc)));
+    let pool = Pool::new(&node.config.rpc);
+    node.registry.with(|registry| pool.register(registry));
+    let recent = Arc::new(RingSelect::new(ring.clone(), pool));
     let querier = open(node, recent, bucket);
     let name = match node.config.cluster.instance.as_str() {
         "" => "querier",

@@ -24,6 +24,7 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
         clock: node.clock.clone(),
     };
     let (queue, pulls) = rpc::pull::queue(&node.config.query_frontend, &node.config.rpc, deps);
+    node.registry.with(|registry| queue.register(registry));
     let (health, health_routes) = rpc::health_routes().await;
     health.set(true).await;
     // Stopped before the port is closed: what waits is still answered.

@@ -18,6 +18,7 @@ use crate::convert;
 use crate::error::is_transport;
 use crate::generated::firn;
 use crate::generated::firn::ErrorDetail;
+use crate::metrics::CallMetrics;
 use crate::pool::{ConnectionState, channel};
 use crate::stream::{self, Chunk};
 use crate::{Config, call};
@@ -29,6 +30,7 @@ type Grpc = firn::ingester_client::IngesterClient<Channel>;
 #[derive(Clone)]
 pub struct IngesterClient {
     inner: Arc<Inner>,
+    metrics: Arc<CallMetrics>,
 }
 
 struct Inner {
@@ -73,7 +75,13 @@ impl IngesterClient {
                 clock: Clock::system(),
                 problem: Mutex::default(),
             }),
+            metrics: Arc::default(),
         })
+    }
+
+    /// The same, whose calls are counted with others'.
+    pub(crate) fn counted(self, metrics: Arc<CallMetrics>) -> IngesterClient {
+        IngesterClient { metrics, ..self }
     }
 
     /// Where it is.
@@ -135,6 +143,7 @@ impl IngesterClient {
         loop {
             let called = call().await;
             let problem = called.as_ref().err().filter(|status| is_transport(status));
+            self.metrics.count(&self.inner.name, if problem.is_some() { "unreachable" } else { "answered" });
             *self.inner.problem.lock() = problem.map(|status| self.detail(status).message);
             if problem.is_none() || attempt == ATTEMPTS {
                 return called;

@@ -18,6 +18,7 @@ mod generated;
 mod guard;
 mod health;
 mod limit_names;
+mod metrics;
 mod pool;
 pub mod pull;
 mod ring;

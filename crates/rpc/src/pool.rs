@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use cluster::{Member, Ring};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::metrics::CallMetrics;
 use crate::{Config, IngesterClient};
 
 /// Connections to ingesters, one each. A connection is made when it is first used and again whenever it was lost.
@@ -17,6 +19,7 @@ pub struct Pool {
 struct Inner {
     config: Arc<Config>,
     clients: Mutex<HashMap<String, IngesterClient>>,
+    metrics: Arc<CallMetrics>,
 }
 
 /// How it stands with a connection.
@@ -33,7 +36,13 @@ pub struct ConnectionState {
 impl Pool {
     /// A pool without connections.
     pub fn new(config: &Config) -> Pool {
-        Pool { inner: Arc::new(Inner { config: Arc::new(config.clone()), clients: Mutex::default() }) }
+        let (config, metrics) = (Arc::new(config.clone()), Arc::default());
+        Pool { inner: Arc::new(Inner { config, clients: Mutex::default(), metrics }) }
+    }
+
+    /// Shows which calls were answered.
+    pub fn register(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry);
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -48,6 +57,7 @@ impl Pool {
             _ => {}
         }
         let client = IngesterClient::new(&member.name, &member.address, &self.inner.config)?;
+        let client = client.counted(Arc::clone(&self.inner.metrics));
         clients.insert(member.name.clone(), client.clone());
         Ok(client)
     }

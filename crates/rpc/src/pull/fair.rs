@@ -54,6 +54,11 @@ impl<T> Fair<T> {
         removed
     }
 
+    /// How many items wait.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.values().map(VecDeque::len).sum()
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
@@ -78,6 +83,7 @@ mod tests {
             assert!(fair.push(owner, item));
         }
         assert!(!fair.push("a", 4));
+        assert_eq!(fair.len(), 6);
         assert_eq!(fair.pop(), Some(1));
         fair.put_back("a", 1);
         assert_eq!(fair.remove("c", |item| *item == 20), Some(20));

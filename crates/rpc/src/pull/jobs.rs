@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::fair::Fair;
 use crate::generated::firn;
 use crate::generated::firn::{ErrorDetail, Part};
+use crate::metrics::QueueMetrics;
 
 /// A query on its way to a querier.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(super) struct Jobs {
     /// Something has ended.
     ends: Notify,
     stage: watch::Sender<Stage>,
+    pub(super) metrics: QueueMetrics,
 }
 
 struct State {
@@ -83,6 +85,7 @@ impl Jobs {
             news: Notify::new(),
             ends: Notify::new(),
             stage: watch::channel(Stage::Open).0,
+            metrics: QueueMetrics::default(),
         })
     }
 
@@ -99,8 +102,10 @@ impl Jobs {
         let id = state.next_id;
         state.next_id += 1;
         if !state.waiting.push(tenants, make(id)) {
+            self.metrics.refused.inc();
             return Err(NoPlace::Full);
         }
+        self.show(&state);
         drop(state);
         self.news.notify_one();
         Ok(Ticket { jobs: Arc::clone(self), tenants: tenants.to_string(), id })
@@ -124,6 +129,7 @@ impl Jobs {
             // One that was given back may have lost whoever asked in the meantime.
             if !job.events.is_closed() {
                 state.taken.insert(job.id, link.clone());
+                self.show(&state);
                 return Some(job);
             }
         }
@@ -135,13 +141,18 @@ impl Jobs {
         state.taken.remove(&job.id);
         let tenants = job.tenants.clone();
         state.waiting.put_back(&tenants, job);
+        self.show(&state);
         drop(state);
+        self.metrics.retries.inc();
         self.news.notify_one();
     }
 
     /// The querier is through with the job.
     pub(super) fn ended(&self, id: u64) {
-        self.state.lock().taken.remove(&id);
+        let mut state = self.state.lock();
+        state.taken.remove(&id);
+        self.show(&state);
+        drop(state);
         self.ends.notify_waiters();
     }
 
@@ -150,11 +161,23 @@ impl Jobs {
     }
 
     pub(super) fn querier_came(&self) {
-        self.state.lock().n_queriers += 1;
+        let mut state = self.state.lock();
+        state.n_queriers += 1;
+        self.show(&state);
     }
 
     pub(super) fn querier_left(&self) {
-        self.state.lock().n_queriers -= 1;
+        let mut state = self.state.lock();
+        state.n_queriers -= 1;
+        self.show(&state);
+    }
+
+    /// Brings the gauges up to date.
+    fn show(&self, state: &State) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.waiting.set(gauge(state.waiting.len()));
+        self.metrics.taken.set(gauge(state.taken.len()));
+        self.metrics.queriers.set(gauge(state.n_queriers));
     }
 
     /// Whether the job waits and there is nobody who could take it.
@@ -201,6 +224,7 @@ impl Drop for Ticket {
             // A link whose inbox is full is about to be given up; the job's own deadline ends it then.
             let _told = link.try_send(self.id);
         }
+        self.jobs.show(&state);
         drop(state);
         self.jobs.ends.notify_waiters();
     }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use config::query_frontend;
 use limits::LimitsHandle;
 use model::{ExemplarSeries, Labels, Metadata, TenantIds};
+use prometheus_client::registry::Registry;
 use prost::Message;
 use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use tokio::sync::mpsc;
@@ -57,6 +58,11 @@ impl Queue {
     /// How many queriers are connected.
     pub fn n_queriers(&self) -> usize {
         self.jobs.n_queriers()
+    }
+
+    /// Shows how many wait, where, and how it goes.
+    pub fn register(&self, registry: &mut Registry) {
+        self.jobs.metrics.register(registry);
     }
 
     /// Takes no more queries and returns when those that are here have ended and the queriers were told.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use config::query_frontend;
 use limits::{Limits, LimitsHandle};
 use model::{Labels, MatrixSeries, SampleValue, TenantIds, Value, VectorSample};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -376,6 +378,13 @@ async fn a_query_whose_querier_dies_is_done_by_another() {
     let far = asked.await.unwrap().unwrap();
     assert_eq!(said(&far), said(&number(7.0)));
     assert_eq!(living.whats(), ["query a up"]);
+    let mut registry = Registry::default();
+    queue.register(&mut registry);
+    let mut metrics = String::new();
+    encode(&mut metrics, &registry).unwrap();
+    for line in ["retries_total 1", "connected_queriers 1", "queue_length 0", "queries_at_queriers 0"] {
+        assert!(metrics.contains(&format!("query_frontend_{line}\n")), "{line}: {metrics}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cluster::{Member, MemberState, Ring};
 use model::{ExemplarPoint, ExemplarSeries, FloatColumn, Labels, Metadata, MetricType, SeriesData, Shards};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use rpc::{Config, Place, Pool, RingAdmin, RingPush, RingSelect};
 use tokio::sync::watch;
 use wire::{
@@ -110,6 +112,16 @@ async fn an_owner_that_cannot_be_reached_fails_the_push_by_name_and_the_others_h
     assert!(!shards_of(&world.nears[0]).is_empty() && !shards_of(&world.nears[2]).is_empty());
     let problems: Vec<bool> = world.pool.states().iter().map(|state| state.problem.is_some()).collect();
     assert_eq!(problems, [false, true, false]);
+    let mut registry = Registry::default();
+    world.pool.register(&mut registry);
+    let mut metrics = String::new();
+    encode(&mut metrics, &registry).unwrap();
+    // Twice: a lost connection is tried once more.
+    assert!(
+        metrics.contains("rpc_calls_total{member=\"ingester-1\",outcome=\"unreachable\"} 2"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("rpc_calls_total{member=\"ingester-0\",outcome=\"answered\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
