@@ -107,9 +107,14 @@ impl Inner {
         scratch: &mut Scratch,
     ) -> Result<Option<Lsn>, PushError> {
         let Scratch { decision, record } = scratch;
-        let rules = rules(tenant, limits, now_ms);
+        let max_series = self.limits.ingester_share(limits.max_series);
+        let max_series_per_metric = self.limits.ingester_share(limits.max_series_per_metric);
+        let rules = DecideRules { max_series_per_metric, ..rules(tenant, limits, max_series, now_ms) };
         let shard = tenant.shard(part.shard, self.window_ms());
         let mut state = shard.state.lock();
+        if max_series_per_metric > 0 {
+            state.head.count_metrics(&tenant.metric_counts);
+        }
         state.head.decide(batch, part, &rules, decision);
         self.metrics.refused_exemplars(&decision.refused_exemplars);
         runtime::fault::point("push.decided");
@@ -188,11 +193,11 @@ pub(crate) fn envelope(tenant: &Tenant, shard: u32, kind: Kind) -> Envelope<'_> 
     Envelope { tenant: tenant.id.as_str(), shard, kind: kind as u8, version: record::VERSION }
 }
 
-/// What the tenant's limits say now. 0 is no limit.
-fn rules(tenant: &Tenant, limits: &Limits, now_ms: i64) -> DecideRules {
+/// What the tenant's limits say now. 0 is no limit; of series, `max_series` is what this ingester may have.
+fn rules(tenant: &Tenant, limits: &Limits, max_series: u64, now_ms: i64) -> DecideRules {
     let out_of_order_ms = limits.out_of_order_window.millis();
     let grace_ms = limits.creation_grace_period.millis();
-    let left = limits.max_series.saturating_sub(tenant.n_series());
+    let left = max_series.saturating_sub(tenant.n_series());
     DecideRules {
         now_ms,
         min_time: if out_of_order_ms == 0 {
@@ -201,12 +206,13 @@ fn rules(tenant: &Tenant, limits: &Limits, now_ms: i64) -> DecideRules {
             tenant.newest_ms().saturating_sub(out_of_order_ms)
         },
         max_time: if grace_ms == 0 { i64::MAX } else { now_ms.saturating_add(grace_ms) },
-        series_allowance: if limits.max_series == 0 {
+        series_allowance: if max_series == 0 {
             usize::MAX
         } else {
             usize::try_from(left).unwrap_or(usize::MAX)
         },
         max_series: limits.max_series,
+        max_series_per_metric: 0,
         out_of_order_window_ms: out_of_order_ms as u64,
         creation_grace_period_ms: grace_ms as u64,
         max_exemplars_per_series: limits.max_exemplars_per_series,

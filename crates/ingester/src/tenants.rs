@@ -10,7 +10,7 @@ use wal::Lsn;
 
 use crate::cut::{self, OpenWindow, Waits};
 use crate::families::Families;
-use crate::head::{HeadConfig, ShardHead, WindowStats};
+use crate::head::{HeadConfig, MetricCounts, ShardHead, WindowStats};
 
 /// All tenants in memory.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ pub(crate) struct Tenant {
     /// Timestamp of the newest sample.
     newest_ms: AtomicI64,
     n_series: AtomicU64,
+    pub(crate) metric_counts: Arc<MetricCounts>,
     /// Whose turn it is to cut: one cut is in flight per shard, and shards are cut together.
     pub(crate) turn: tokio::sync::Mutex<()>,
     pub(crate) retry: Mutex<Retry>,
@@ -119,6 +120,7 @@ impl Tenant {
             shards: RwLock::new(BTreeMap::new()),
             newest_ms: AtomicI64::new(i64::MIN),
             n_series: AtomicU64::new(0),
+            metric_counts: Arc::default(),
             turn: tokio::sync::Mutex::new(()),
             retry: Mutex::new(Retry::default()),
             metadata: Mutex::new(Families::default()),

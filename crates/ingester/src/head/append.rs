@@ -173,6 +173,7 @@ impl ShardHead {
         let group = self.groups.for_run(run);
         let slot = self.groups.join(group, series_ref);
         self.series.insert(series_ref, id, run, group, slot);
+        self.counting.added(run);
         if let Some(series) = self.series.get(series_ref) {
             self.postings.insert(series_ref, series.run, &self.series.arena);
         }

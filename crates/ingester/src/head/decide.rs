@@ -92,6 +92,7 @@ impl ShardHead {
         out.clear();
         out.now_ms = rules.now_ms;
         self.is_deciding = true;
+        self.counting.begin_batch();
         let mut request = std::mem::take(&mut self.request);
         request.clear();
         let mut decider = Decider { head: self, request: &mut request, batch, part, rules, look: None };
@@ -357,6 +358,14 @@ impl Decider<'_> {
     fn give_birth(&mut self, series: &BatchSeries, target: &mut Target, out: &mut Decision) -> bool {
         if target.series_ref != NO_REF {
             return true;
+        }
+        let limit = self.rules.max_series_per_metric;
+        if !self.head.counting.admit(self.batch.labels(series), limit) {
+            out.pushed.refuse(RefusalReason::MetricSeriesLimit, 1, || {
+                let labels = ShardHead::describe(self.batch.labels(series));
+                format!("the limit max_series_per_metric of {limit} is reached, series {labels}")
+            });
+            return false;
         }
         // Refs are used up even when the log write fails: a part of it may lie in the log.
         let Some(series_ref) = self.head.series.reserve_ref() else {

@@ -25,6 +25,7 @@ mod frozen;
 mod generation;
 mod groups;
 mod histograms;
+mod metrics;
 mod postings;
 mod read;
 mod rows;
@@ -43,11 +44,13 @@ use wire::Pushed;
 use decide::Request;
 use generation::Generation;
 use groups::Groups;
+use metrics::Counting;
 use postings::Postings;
 use rows::Encoder;
 use series::{MOVED, SeriesTable};
 
 pub use frozen::Frozen;
+pub use metrics::MetricCounts;
 
 /// What the allocator keeps beside an allocation (glibc: 8 bytes, and rounding to 16).
 const MALLOC: usize = 12;
@@ -72,6 +75,8 @@ pub struct DecideRules {
     pub series_allowance: usize,
     /// The limit behind `series_allowance`, to be named in refusals.
     pub max_series: u64,
+    /// How many series one metric may have, 0 for any number.
+    pub max_series_per_metric: u64,
     /// The limit behind `min_time`, to be named in refusals.
     pub out_of_order_window_ms: u64,
     /// The limit behind `max_time`, to be named in refusals.
@@ -179,6 +184,7 @@ pub struct ShardHead {
     /// A decision waits to be applied, so no series may go.
     is_deciding: bool,
     request: Request,
+    counting: Counting,
     encoder: Encoder,
     order: Vec<u32>,
 }
@@ -220,6 +226,7 @@ impl ShardHead {
             n_forgotten: 0,
             is_deciding: false,
             request: Request::default(),
+            counting: Counting::default(),
             encoder: Encoder::default(),
             order: Vec::new(),
         }
@@ -318,6 +325,12 @@ impl ShardHead {
         size_of::<ShardHead>() + open + frozen + former + self.aliases.allocation_size() + index + buffers
     }
 
+    /// Counts the series of each metric from now on, together with the tenant's other shards.
+    pub fn count_metrics(&mut self, counts: &Arc<MetricCounts>) {
+        let ShardHead { counting, series, .. } = self;
+        counting.begin(counts, series.iter().map(|(_, one)| series.run(one)));
+    }
+
     /// Series in memory.
     pub fn n_series(&self) -> usize {
         self.series.len()
@@ -368,6 +381,7 @@ impl ShardHead {
     fn forget(&mut self, series_ref: u32) {
         let Some(series) = self.series.get(series_ref) else { return };
         let (group, slot) = (series.group, series.slot);
+        self.counting.removed(self.series.run(series));
         self.groups.leave(group);
         self.groups.free_slot(group, slot);
         for (group, slot) in self.former.remove(&series_ref).unwrap_or_default() {

@@ -18,6 +18,7 @@ pub(super) const RULES: DecideRules = DecideRules {
     max_time: i64::MAX,
     series_allowance: usize::MAX,
     max_series: 0,
+    max_series_per_metric: 0,
     out_of_order_window_ms: 0,
     creation_grace_period_ms: 0,
     max_exemplars_per_series: 0,

@@ -33,6 +33,43 @@ async fn samples_too_far_ahead_or_behind_and_series_beyond_the_limit_are_refused
 }
 
 #[tokio::test]
+async fn one_metric_may_have_so_many_series_over_all_shards_and_after_a_restart() {
+    let mut world = World::new();
+    world.limits.max_series_per_metric = 3;
+    let node = world.open().await;
+    let mut truth = Truth::new();
+    // Of ten targets, which lie in several shards, three have room, whichever come first.
+    let of = |name: &str| (0..10).map(|target| (labels(name, target), START, 1.0)).collect::<Vec<_>>();
+    for name in ["a", "b"] {
+        let mut n_stored = 0;
+        for one in of(name) {
+            let pushed = node.push(&floats_batch(std::slice::from_ref(&one))).await.unwrap();
+            if pushed.refused.is_empty() {
+                crate::world::note(&mut truth, std::slice::from_ref(&one));
+            } else {
+                assert_eq!(pushed.refused[0].reason, RefusalReason::MetricSeriesLimit);
+                let message = &pushed.refused[0].message;
+                assert!(
+                    message.contains("max_series_per_metric of 3") && message.contains(name),
+                    "{message}"
+                );
+            }
+            n_stored += pushed.n_floats;
+        }
+        assert_eq!(n_stored, 3, "{name}");
+    }
+    // All in one batch, whose shards are decided one after the other.
+    let pushed = node.push(&floats_batch(&of("c"))).await.unwrap();
+    assert_eq!((pushed.n_floats, pushed.n_refused()), (3, 7));
+    let node = world.kill(node).await;
+    let known: Vec<_> = truth.keys().map(|(labels, _)| (labels.clone(), START + 1, 2.0)).collect();
+    let pushed = node.push(&floats_batch(&known)).await.unwrap();
+    assert_eq!(pushed.n_refused(), 0, "known series go on");
+    let pushed = node.push(&floats_batch(&of("b"))).await.unwrap();
+    assert_eq!((pushed.n_floats, pushed.n_refused()), (3, 7), "the same three are there again, no other");
+}
+
+#[tokio::test]
 async fn when_memory_is_short_pushes_are_refused_by_name_and_windows_are_cut_early() {
     let mut world = World::new();
     world.memory = MemoryPart::new("the head", 1 << 19);
