@@ -116,31 +116,28 @@ impl Distributor {
 
     /// Takes a text exposition.
     pub(crate) async fn import_text(
-        &self,
+        self: &Arc<Self>,
         tenant: &TenantId,
         encoding: TextEncoding,
-        given: &Given,
+        given: Given,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Outcome, Problem> {
         let limits = self.limits.for_tenant(tenant);
-        let (packed, mut reservation) = self.receive(tenant, &limits, Via::Text, headers, body).await?;
-        let mut work = self.workspace();
-        let start = self.clock.instant();
-        match encoding {
-            TextEncoding::Plain => {
-                reservation.grow(packed.len() as u64).map_err(BodyError::from)?;
-                work.text.extend_from_slice(&packed);
-            }
-            TextEncoding::Gzip => {
-                body::gunzip(&packed, max_body_bytes(&limits), &mut work, &mut reservation)?;
-            }
-        }
-        drop(packed);
-        let n_bytes = work.text.len();
-        let mut decoded = self.decoder.text_given(tenant, given, &mut work, &mut reservation)?;
-        let seconds = start.elapsed().as_secs_f64();
-        self.metrics.decoded(n_bytes, seconds, &decoded.counts, self.decoder.memo_bytes());
+        let (packed, reservation) = self.receive(tenant, &limits, Via::Text, headers, body).await?;
+        // Of gzip as a rule a tenth of the text.
+        let is_large = match encoding {
+            TextEncoding::Plain => packed.len() as u64 >= OFF_THREAD_BYTES,
+            TextEncoding::Gzip => packed.len() as u64 >= OFF_THREAD_BYTES / 10,
+        };
+        let (work, mut decoded, _reservation) = if is_large {
+            let (this, tenant, limits) = (Arc::clone(self), tenant.clone(), Arc::clone(&limits));
+            let decode =
+                move || this.unpack_and_decode_text(&tenant, &limits, encoding, &given, &packed, reservation);
+            runtime::blocking(decode).await.map_err(PushError::Internal)??
+        } else {
+            self.unpack_and_decode_text(tenant, &limits, encoding, &given, &packed, reservation)?
+        };
         if !self.is_elected(tenant, &limits, decoded.replica.as_ref())? {
             self.metrics.deduplicated(&decoded.counts);
             self.give_back(work);
@@ -152,6 +149,33 @@ impl Distributor {
         }
         let pushed = self.push_on(tenant, &limits, work, decoded).await?;
         Ok(Outcome::of_lines(&pushed, bad_lines))
+    }
+
+    fn unpack_and_decode_text(
+        &self,
+        tenant: &TenantId,
+        limits: &Limits,
+        encoding: TextEncoding,
+        given: &Given,
+        packed: &[u8],
+        mut reservation: Reservation,
+    ) -> Result<(Workspace, Decoded, Reservation), Problem> {
+        let mut work = self.workspace();
+        let start = self.clock.instant();
+        match encoding {
+            TextEncoding::Plain => {
+                reservation.grow(packed.len() as u64).map_err(BodyError::from)?;
+                work.text.extend_from_slice(packed);
+            }
+            TextEncoding::Gzip => {
+                body::gunzip(packed, max_body_bytes(limits), &mut work, &mut reservation)?;
+            }
+        }
+        let n_bytes = work.text.len();
+        let decoded = self.decoder.text_given(tenant, given, &mut work, &mut reservation)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.metrics.decoded(n_bytes, seconds, &decoded.counts, self.decoder.memo_bytes());
+        Ok((work, decoded, reservation))
     }
 
     /// Receives a body whose tenant may send now and whose size is within the limits.

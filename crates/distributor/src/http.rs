@@ -64,7 +64,7 @@ async fn import_text(
         let given = given(query.as_deref().unwrap_or_default())?;
         let tenant = shared.tenant(&headers)?;
         let encoding = body::negotiate_text(&headers)?;
-        shared.distributor.import_text(&tenant, encoding, &given, &headers, body).await
+        shared.distributor.import_text(&tenant, encoding, given, &headers, body).await
     };
     shared.answer(asker, outcome.await)
 }

@@ -385,6 +385,10 @@ async fn a_large_body_is_decoded_as_a_small_one_is() {
         seen.series.sort();
         assert!(seen.series == expected);
     }
+    let text: String = (0..8000).map(|i| format!("up{{pod=\"{i:0150}\"}} {i}\n")).collect();
+    assert!(text.len() > 1 << 20);
+    assert_eq!(stand.import(&[], text).await.status, 204);
+    assert_eq!(stand.seen().remove(0).1.series.len(), 8000);
     let mut garbled = snappy(&request);
     let middle = garbled.len() / 2;
     garbled.truncate(middle);
