@@ -5,7 +5,7 @@
 //! it goes from the configuration with the last file that names it. Our readers leave the samples out; others see them
 //! until the files are rewritten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use model::{Deletion, Matcher, MatcherOp, TimeRange, metric_names};
@@ -95,8 +95,12 @@ pub(crate) fn concerns_any(deletion: &TableDeletion, snapshot: &Snapshot) -> boo
 /// What a commit changes of the deletions: marks of files, and the configuration.
 pub(crate) fn lines(commit: &Commit, snapshot: &Snapshot) -> Vec<Line> {
     let mut lines = Vec::new();
+    if commit.deletion.is_none() && snapshot.deletions.is_empty() {
+        return lines;
+    }
     let mut named = BTreeSet::new();
-    for file in snapshot.files().filter(|file| !commit.removes.contains(&file.path)) {
+    let removed: HashSet<&String> = commit.removes.iter().collect();
+    for file in snapshot.files().filter(|file| !removed.contains(&file.path)) {
         named.extend(file.deletion_ids());
         let new = commit.deletion.as_ref().filter(|new| concerns(&new.deletion, file));
         if let Some(new) = new {

@@ -77,8 +77,9 @@ impl Compactor {
         Compactor { config, deps, rules, share, paces, seen, cleaned_ms: i64::MIN, stop }
     }
 
-    /// Looks at all tables and does what is due, tenant by tenant in turn, until nothing is left to do.
-    pub async fn round(&mut self) -> Result<(), CompactError> {
+    /// Looks at all tables and does what is due, tenant by tenant in turn, until nothing is left to do or it has taken
+    /// an interval: retention and clean-up must not wait for merges without end. Says whether something is left.
+    pub async fn round(&mut self) -> Result<bool, CompactError> {
         let tenants = self.deps.bucket.tenants().await?;
         let now_ms = self.deps.clock.now_ms();
         self.paces.keep(&tenants);
@@ -87,7 +88,8 @@ impl Compactor {
             self.guarded(tenant, Compactor::retain).await;
         }
         let mut waiting = due.clone();
-        while !waiting.is_empty() && !self.is_stopping() {
+        let began = self.deps.clock.instant();
+        while !waiting.is_empty() && !self.is_stopping() && began.elapsed() < self.config.interval.0 {
             let mut busy = Vec::new();
             for tenant in waiting {
                 // A job of a tenant, then one of the next: nobody waits for a neighbour's backlog.
@@ -97,10 +99,11 @@ impl Compactor {
             }
             waiting = busy;
         }
-        self.observe(&due).await;
+        let is_busy = !waiting.is_empty();
+        self.observe(&due, &waiting).await;
         self.clean_up(&tenants).await;
         self.deps.metrics.last_round_secs.set(self.deps.clock.now_ms() as f64 / 1000.0);
-        Ok(())
+        Ok(is_busy)
     }
 
     /// Runs a step for a tenant unless it waits after a failure; logs and notes a failure.
@@ -272,8 +275,9 @@ impl Compactor {
         }
     }
 
-    /// Says how far behind the tables of these tenants are, and notes that they have been looked at.
-    async fn observe(&mut self, tenants: &[&TenantId]) {
+    /// Says how far behind the tables of these tenants are, and notes of those that are not busy still that they have
+    /// been looked at.
+    async fn observe(&mut self, tenants: &[&TenantId], busy: &[&TenantId]) {
         let now_ms = self.deps.clock.now_ms();
         for tenant in tenants {
             if !self.paces.is_due(tenant, now_ms) {
@@ -281,8 +285,10 @@ impl Compactor {
             }
             match self.seen(tenant).await {
                 Ok(seen) => {
-                    let interval_ms = self.config.interval.millis();
-                    self.paces.note_look(tenant, seen.versions, now_ms, interval_ms);
+                    if !busy.contains(tenant) {
+                        let interval_ms = self.config.interval.millis();
+                        self.paces.note_look(tenant, seen.versions, now_ms, interval_ms);
+                    }
                     self.seen.insert((*tenant).clone(), seen);
                 }
                 Err(error) => tracing::warn!(%tenant, %error, "look at tables"),
@@ -372,13 +378,17 @@ impl Service for Compactor {
         let stop = Arc::clone(&self.stop);
         let interval = self.config.interval.0;
         let work = async move {
+            let mut is_busy = false;
             loop {
-                // Processes that start together do not look at the same moment.
-                let part = runtime::random_u64() % 1000;
-                runtime::sleep(interval.mul_f64(0.75 + part as f64 / 2000.0)).await;
-                if let Err(error) = self.round().await {
-                    tracing::error!(%error, "look at all tables");
+                if !is_busy {
+                    // Processes that start together do not look at the same moment.
+                    let part = runtime::random_u64() % 1000;
+                    runtime::sleep(interval.mul_f64(0.75 + part as f64 / 2000.0)).await;
                 }
+                is_busy = self.round().await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "look at all tables");
+                    false
+                });
                 if self.is_stopping() {
                     return;
                 }

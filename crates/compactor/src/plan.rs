@@ -1,6 +1,6 @@
 //! What is to be done with the files of a table: decisions without I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use block::Day;
 use bucket::{FileEntry, RunTag, Snapshot};
@@ -93,12 +93,9 @@ pub(crate) fn plan(files: &[File], now_ms: i64, rules: &Rules) -> Option<Job> {
     rewrite(files, now_ms, rules).or_else(|| merge(files, now_ms, rules))
 }
 
-/// Days that are over and should have been merged, and the end of the oldest.
+/// The end of the oldest day that has something to merge.
 pub(crate) fn waiting(files: &[File], now_ms: i64, rules: &Rules) -> Option<i64> {
-    let days: BTreeSet<Day> = files.iter().map(|file| file.day).collect();
-    let of_day = |day: &Day| files.iter().filter(|file| file.day == *day).cloned().collect::<Vec<_>>();
-    let due = days.iter().find(|day| merge(&of_day(day), now_ms, rules).is_some())?;
-    Some(due.start_ms() + Day::MS)
+    merges(files, now_ms, rules).map(|job| job.day.start_ms() + Day::MS).min()
 }
 
 fn rewrite(files: &[File], now_ms: i64, rules: &Rules) -> Option<Job> {
@@ -109,15 +106,19 @@ fn rewrite(files: &[File], now_ms: i64, rules: &Rules) -> Option<Job> {
 
 /// The day with the most to merge.
 fn merge(files: &[File], now_ms: i64, rules: &Rules) -> Option<Job> {
+    merges(files, now_ms, rules).max_by_key(|job| (job.inputs.len(), job.day))
+}
+
+/// What is to be merged, day by day.
+fn merges(files: &[File], now_ms: i64, rules: &Rules) -> impl Iterator<Item = Job> {
     let mut by_day = BTreeMap::<Day, Vec<&File>>::new();
     for file in files {
         by_day.entry(file.day).or_default().push(file);
     }
-    let jobs = by_day.into_iter().filter_map(|(day, files)| {
+    by_day.into_iter().filter_map(move |(day, files)| {
         let inputs = choose(runs(&files), day, now_ms, rules)?;
         Some(Job { kind: Kind::Merge, day, inputs })
-    });
-    jobs.max_by_key(|job| (job.inputs.len(), job.day))
+    })
 }
 
 /// The runs of a day, smallest first.
