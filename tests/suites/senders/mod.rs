@@ -5,6 +5,7 @@
 
 mod answers;
 mod fleet;
+mod loadgen;
 mod otlp;
 mod prometheus;
 mod queries;
