@@ -84,6 +84,17 @@ impl Decoder {
     }
 }
 
+impl Workspace {
+    /// Rewrites the JSON of an `ExportMetricsServiceRequest` in the text as protobuf.
+    pub fn otlp_from_json(&mut self, reservation: &mut Reservation) -> Result<(), DecodeError> {
+        let mut message = std::mem::take(&mut self.batch.bytes);
+        message.clear();
+        let rewritten = json::to_protobuf(&self.text, &mut message, reservation);
+        self.batch.bytes = std::mem::replace(&mut self.text, message);
+        rewritten
+    }
+}
+
 /// A request may become so many bytes of labels, …
 const MAX_BYTES: usize = 64 << 20;
 /// … or so many times its own size.

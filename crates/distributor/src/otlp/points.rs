@@ -365,7 +365,12 @@ impl<'a> Translator<'a, '_> {
         Ok(())
     }
 
+    /// Adds exemplars of a point. Where nothing was measured there is nothing to give an example of.
     fn add_exemplars(&mut self, found: &Found, point: &Point, examples: std::ops::Range<usize>) {
+        if point.is_stale {
+            self.intake.counts.exemplars_dropped += examples.len() as u64;
+            return;
+        }
         for example in &point.exemplars[examples] {
             let (from, to) = example.labels;
             let labels = self.intake.append(&point.exemplar_labels[from..to]);

@@ -10,7 +10,7 @@ use model::TenantId;
 use runtime::Reservation;
 use wire::{PushError, Pushed, RefusalReason};
 
-use super::{Points, json};
+use super::Points;
 use crate::answer::Problem;
 use crate::body::{self, BodyError, max_body_bytes};
 use crate::decoder::{Decoded, Workspace};
@@ -92,11 +92,7 @@ impl Distributor {
         unpack(packed, packing, max_body_bytes(limits), &mut work, &mut reservation)?;
         let n_bytes = work.text.len();
         if form == Form::Json {
-            let mut message = std::mem::take(&mut work.batch.bytes);
-            message.clear();
-            let rewritten = json::to_protobuf(&work.text, &mut message, &mut reservation);
-            work.batch.bytes = std::mem::replace(&mut work.text, message);
-            rewritten?;
+            work.otlp_from_json(&mut reservation)?;
         }
         let (decoded, points) = self.decoder.otlp(tenant, &mut work, &mut reservation)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -354,6 +354,7 @@ impl Oracle<'_> {
         };
         let value = if point.flags & 1 == 1 { f64::from_bits(STALE) } else { value };
         let sample = (ms(point.time_unix_nano), value.to_bits(), ms(point.start_time_unix_nano));
+        let has_exemplars = has_exemplars && point.flags & 1 == 0;
         let exemplars = if has_exemplars { exemplars(&point.exemplars) } else { Vec::new() };
         let samples = SeenSeries { floats: vec![sample], exemplars, ..SeenSeries::default() };
         let added =
@@ -401,7 +402,7 @@ impl Oracle<'_> {
             ok &= self.add(&format!("{name}_sum"), &labels, None, float(times, sum));
         }
         ok &= self.add(&format!("{name}_count"), &labels, None, float(times, point.count as f64));
-        let mut rest = exemplars(&point.exemplars);
+        let mut rest = if point.flags & 1 == 0 { exemplars(&point.exemplars) } else { Vec::new() };
         let mut below = 0u64;
         for (bound, n) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
             below = below.wrapping_add(*n);
@@ -447,7 +448,7 @@ impl Oracle<'_> {
             return;
         };
         let sample = (ms(time), render(histogram), ms(start));
-        let exemplars = exemplars(examples);
+        let exemplars = if histogram.is_stale() { Vec::new() } else { exemplars(examples) };
         let samples = SeenSeries { histograms: vec![sample], exemplars, ..SeenSeries::default() };
         let added = self.add(name, labels, None, samples);
         self.expected.n_refused += usize::from(!added);
