@@ -3,7 +3,9 @@
 mod limits;
 mod memory;
 mod queries;
+mod tenants;
 mod writes;
+mod writes2;
 
 use system_tests::{Answer, Firn, FirnOptions, TimeSeries, WriteRequest, now_ms};
 
