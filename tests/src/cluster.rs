@@ -3,7 +3,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::firn::await_ready;
+use crate::firn::{NO_OTLP_PORTS, await_ready};
 use crate::process::{Child, free_ports};
 use crate::store::{ACCESS_KEY, BUCKET, ObjectStore, REGION, SECRET_KEY};
 use crate::surface::Surface;
@@ -201,6 +201,7 @@ impl Cluster {
             .arg(format!("-target={}", process.target))
             .arg(format!("-server.http-listen-port={}", process.port))
             .arg(format!("-storage.wal-dir={}", self.dir.join(format!("{}-wal", process.name)).display()))
+            .envs(NO_OTLP_PORTS)
             .args(&self.flags)
             .envs(env.iter().copied());
         if process.target == "ingester" {

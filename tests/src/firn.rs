@@ -15,6 +15,11 @@ pub struct Firn {
     dir: PathBuf,
 }
 
+/// The environment of a process that does not take the ports of OpenTelemetry unless a flag says so: many run side by
+/// side, and these ports are one each.
+pub(crate) const NO_OTLP_PORTS: [(&str, &str); 2] =
+    [("FIRN_DISTRIBUTOR__OTLP_GRPC_LISTEN_ADDRESS", ""), ("FIRN_DISTRIBUTOR__OTLP_HTTP_LISTEN_ADDRESS", "")];
+
 /// How to start it.
 #[derive(Debug, Default, Clone)]
 pub struct FirnOptions {
@@ -63,6 +68,7 @@ impl Firn {
         command
             .arg("-server.http-listen-port=0")
             .arg(format!("-storage.wal-dir={}", dir.join("wal").display()))
+            .envs(NO_OTLP_PORTS)
             .args(&options.flags)
             .envs(options.env.iter().map(|(name, value)| (name, value)));
         let mut child = Child::start(&format!("firn-{n}"), command, dir).map_err(|e| e.to_string())?;

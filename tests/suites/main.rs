@@ -8,6 +8,7 @@ mod gap;
 mod kill;
 mod objects;
 mod readers;
+mod roles;
 mod s3;
 mod senders;
 mod surface;

@@ -29,6 +29,10 @@ async fn copy(store: &ObjectStore, prefix: &str, folder: &Path) -> Result<usize,
         let listed = client.list_with_delimiter(Some(&at)).await?;
         folders.extend(listed.common_prefixes);
         for object in listed.objects {
+            // What a process tries a store with when it starts; it may be gone again.
+            if object.location.as_ref().contains("/__firn/") {
+                continue;
+            }
             let below = object.location.as_ref().strip_prefix(prefix.as_ref()).unwrap_or_default();
             let file = folder.join(below.trim_start_matches('/'));
             fs::create_dir_all(file.parent().unwrap_or(folder))?;

@@ -7,8 +7,11 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use system_tests::{
-    Chance, Firn, FirnOptions, NativeHistogram, TimeSeries, WriteRequest, now_ms, part, post_form, wait_until,
+    Chance, Cluster, ClusterOptions, Firn, FirnOptions, NativeHistogram, ObjectStore, Storage, StoreKind,
+    Surface, TimeSeries, WriteRequest, now_ms, part, post_form, wait_until,
 };
+
+use crate::objects::download;
 
 const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
 const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -102,6 +105,29 @@ fn every_reader_gives_back_the_bits_after_merges_deletions_and_clean_up() {
     assert!(table.join("_delta_log/_last_checkpoint").exists());
     let wrong = read_by_all(&table, &expected);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The same through distributor and ingesters apart, once over each real store.
+#[test]
+fn every_reader_gives_back_the_bits_that_processes_apart_wrote_to_a_bucket() {
+    for kind in [StoreKind::Minio, StoreKind::SeaweedFs] {
+        let dir = tempfile::tempdir().unwrap();
+        let Some(store) = ObjectStore::start(kind, dir.path()).unwrap() else { return };
+        let options = ClusterOptions::over(Storage::bucket(&store, "tables")).with_ingesters(2);
+        let cluster = Cluster::start(FIRN, &dir.path().join("cluster"), &options).unwrap();
+        let start = now_ms() / WINDOW_MS * WINDOW_MS - 2 * WINDOW_MS;
+        let mut expected = Expected::default();
+        push_floats(&cluster, start, &mut expected);
+        cluster.flush_all().unwrap();
+        push_histograms(&cluster, start, &mut expected);
+        cluster.flush_all().unwrap();
+        expected.floats.sort_unstable();
+        expected.histograms.sort_unstable();
+        let n = download(&store, "tables", &dir.path().join("tables")).unwrap();
+        println!("{kind:?}: {n} objects");
+        let wrong = read_by_all(&dir.path().join(TABLE), &expected);
+        assert!(wrong.is_empty(), "{kind:?}: {}", wrong.join("\n"));
+    }
 }
 
 const TABLE: &str = "tables/anonymous/metrics";
@@ -233,7 +259,7 @@ fn finite(bits: u64) -> u64 {
 }
 
 /// Scrapes of several targets over three windows, and series that keep their own time.
-fn push_floats(firn: &Firn, start: i64, expected: &mut Expected) -> usize {
+fn push_floats(firn: &Surface, start: i64, expected: &mut Expected) -> usize {
     let mut chance = Chance::new(42);
     let mut n_series = 0;
     for (kind, bits_of) in KINDS {
@@ -333,7 +359,7 @@ fn stale() -> NativeHistogram {
     NativeHistogram { sum: f64::from_bits(STALE), ..NativeHistogram::default() }
 }
 
-fn push_histograms(firn: &Firn, start: i64, expected: &mut Expected) -> usize {
+fn push_histograms(firn: &Surface, start: i64, expected: &mut Expected) -> usize {
     let mut n_series = 0;
     for (shape, histogram_of) in SHAPES {
         let mut request = WriteRequest::default();

@@ -35,10 +35,11 @@ async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
     if !node.config.cluster.members.is_empty() {
         bail!("cluster.members names ingesters, but target is all: everything is in this one process");
     }
+    let otlp = firn_distributor::OtlpPorts::bind(node).await?;
     let (storage, config) = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
     let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
-    let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS);
+    let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS, &otlp);
     let deletions = firn_compactor::open(node, Arc::clone(&bucket), Arc::new(ingester.clone()));
     let querier = firn_querier::open(node, Arc::new(ingester.clone()), bucket);
     let queries = firn_query_frontend::open(node, querier);

@@ -192,19 +192,28 @@ fn push_sample(shard: &mut ShardBatch, entry: &mut BatchSeries, sample: &LoadedS
     }
 }
 
-/// Runs the scripts, each against a store that `store` makes for it by its name.
-fn check(placement: Placement, store: impl Fn(&str) -> Store) {
-    let Some(folder) = shared("conformance/promqltest") else { return };
-    let (mut n_passed, mut n_cases, mut failures) = (0, 0, String::new());
-    for file in FILES {
+/// Runs scripts, each against a store that `store` makes for it by its name; says how many cases passed.
+fn check(files: &[&str], store: impl Fn(&str) -> Store) -> usize {
+    let Some(folder) = shared("conformance/promqltest") else { return 0 };
+    let (mut n_passed, mut failures) = (0, String::new());
+    for file in files {
         let script = std::fs::read_to_string(folder.join(format!("{file}.test"))).unwrap();
-        let report = script::run(file, &script, &mut store(file));
-        println!("{placement:?}: {file}: {} of {} cases", report.passed, report.passed + report.failed);
+        let mut store = store(file);
+        let report = script::run(file, &script, &mut store);
+        println!(
+            "{:?}: {file}: {} of {} cases",
+            store.placement,
+            report.passed,
+            report.passed + report.failed
+        );
         n_passed += report.passed;
-        n_cases += report.passed + report.failed;
         failures.push_str(&report.failures_text());
     }
-    println!("{placement:?}: {n_passed} of {n_cases} cases passed");
     assert!(failures.is_empty(), "{failures}");
-    assert_eq!(n_cases, 2243, "the corpus has all of its cases");
+    n_passed
+}
+
+/// All of the corpus, where it is there at all.
+fn is_whole(n_passed: usize) -> bool {
+    n_passed == 2243 || shared("conformance/promqltest").is_none()
 }

@@ -12,7 +12,7 @@ use querier::Querier;
 use runtime::{Clock, MemoryPart};
 use scan::Scan;
 
-use super::{Neighbours, Placement, Store, check};
+use super::{FILES, Neighbours, Placement, Store, check, is_whole};
 
 const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
@@ -20,7 +20,7 @@ const SHARDS: Shards = Shards { count: 4, spread: 1 };
 const NOW_MS: i64 = 253_402_300_799_000;
 
 fn check_near(placement: Placement) {
-    check(placement, |file| {
+    let n_passed = check(&FILES, |file| {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -35,6 +35,8 @@ fn check_near(placement: Placement) {
         };
         Store { _dir: Some(dir), ..Store::new(neighbours, placement, file) }
     });
+    println!("{placement:?}: {n_passed} cases passed");
+    assert!(is_whole(n_passed), "the corpus has all of its cases");
 }
 
 async fn open(dir: &std::path::Path, clock: Clock) -> (Ingester, Querier) {
