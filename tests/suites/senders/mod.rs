@@ -12,6 +12,7 @@ mod queries;
 mod sameness;
 mod servers;
 mod target;
+mod translation;
 mod vmagent;
 
 use std::thread;

@@ -147,7 +147,7 @@ fn by_labels(list: &Value, labels: &str, fields: &[&str]) -> Result<Everything, 
 }
 
 /// JSON with the keys of its objects in order.
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(object) => {
             let sorted: BTreeMap<&String, String> = object.iter().map(|(k, v)| (k, canonical(v))).collect();

@@ -1,11 +1,12 @@
 //! What Prometheus 3.15 makes of OpenTelemetry's metrics is what Firn makes of them: recorded requests and requests made
 //! by chance go to both, under every translation strategy and every option, and every sample and exemplar is compared.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use prost::Message;
-use system_tests::{Chance, FirnOptions, now_ms, part, post, shared};
+use system_tests::{Chance, FirnOptions, get_json_with, now_ms, part, post, seconds, shared};
 use wire::generated::opentelemetry::collector::metrics::v1::ExportMetricsServiceRequest;
 use wire::generated::opentelemetry::common::v1::{
     AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
@@ -14,7 +15,7 @@ use wire::generated::opentelemetry::metrics::v1::metric::Data;
 use wire::generated::opentelemetry::metrics::v1::*;
 use wire::generated::opentelemetry::resource::v1::Resource;
 
-use super::sameness::{Mortal, Pair, Window, folder};
+use super::sameness::{Mortal, Pair, Window, canonical, folder};
 use super::servers::{Server, start_prometheus};
 
 /// A configuration, as Prometheus has it and as Firn has it.
@@ -112,11 +113,46 @@ fn what_prometheus_makes_of_opentelemetry_is_what_firn_makes_of_it() {
             what: variant.name,
             prometheus: truth.url.clone(),
             tenant: variant.name.to_string(),
-            exemplars: true,
+            // They are compared below.
+            exemplars: false,
         })
         .collect();
     let to = now_ms();
-    mortal.check_through_its_life(&pairs, Window { from: to - DAY_MS, to });
+    let window = Window { from: to - DAY_MS, to };
+    compare_exemplars(&pairs, mortal.firn().url(), window);
+    mortal.check_through_its_life(&pairs, window);
+    compare_exemplars(&pairs, mortal.firn().url(), window);
+}
+
+/// All that Prometheus holds have to be there. It drops exemplars of one time that do not come in the order of their
+/// values, as recorded ones may; where they come in order there must be no others.
+fn compare_exemplars(pairs: &[Pair], firn: &str, window: Window) {
+    for pair in pairs {
+        let truth = exemplars(&pair.prometheus, &[], window);
+        let found = exemplars(firn, &[("X-Scope-OrgID", &pair.tenant)], window);
+        let missing: Vec<&String> = truth.difference(&found).take(3).collect();
+        assert!(missing.is_empty(), "{}: {missing:#?}", pair.what);
+        let more: Vec<&String> =
+            found.difference(&truth).filter(|e| e.contains("generated")).take(3).collect();
+        assert!(more.is_empty(), "{}: {more:#?}", pair.what);
+        println!("{}: {} exemplars, all there", pair.what, truth.len());
+        assert!(truth.len() > 100);
+    }
+}
+
+/// Each with the labels of its series, as text.
+fn exemplars(url: &str, headers: &[(&str, &str)], window: Window) -> BTreeSet<String> {
+    let (from, to) = (seconds(window.from), seconds(window.to));
+    let query = [("query", "{__name__=~\".+\"}"), ("start", from.as_str()), ("end", &to)];
+    let answer = get_json_with(&format!("{url}/api/v1/query_exemplars"), &query, headers).unwrap();
+    let mut all = BTreeSet::new();
+    for series in answer["data"].as_array().unwrap() {
+        let labels = canonical(&series["seriesLabels"]);
+        for exemplar in series["exemplars"].as_array().unwrap() {
+            all.insert(format!("{labels} {}", canonical(exemplar)));
+        }
+    }
+    all
 }
 
 fn firn_config() -> String {
