@@ -1,19 +1,24 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use model::Labels;
+
+/// What a pair takes beside its value: two references, its count, its place in the map, the allocation's own.
+const PAIR_BYTES: usize = 96;
 
 /// Every label pair of a file with the number of series that have it.
 #[derive(Default)]
 pub(crate) struct LabelPairs {
     names: Vec<Name>,
+    n_bytes: usize,
     /// The pairs of the previous series by position: neighbours in label order share most of them.
     previous: Vec<(usize, usize)>,
 }
 
 struct Name {
     name: String,
-    by_value: HashMap<Box<str>, usize>,
-    values: Vec<(Box<str>, i64)>,
+    by_value: HashMap<Arc<str>, usize>,
+    values: Vec<(Arc<str>, i64)>,
 }
 
 impl LabelPairs {
@@ -32,11 +37,16 @@ impl LabelPairs {
         }
     }
 
-    /// Name, value and number of series, sorted.
-    pub(crate) fn into_sorted(mut self) -> impl Iterator<Item = (String, Box<str>, i64)> {
+    /// The memory that the pairs take, about.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Name, value and number of series, sorted. A pair is given free as soon as it was taken.
+    pub(crate) fn into_sorted(mut self) -> impl Iterator<Item = (String, Arc<str>, i64)> {
         self.names.sort_by(|a, b| a.name.cmp(&b.name));
-        self.names.into_iter().flat_map(|name| {
-            let Name { name, mut values, .. } = name;
+        self.names.into_iter().flat_map(|Name { name, by_value, mut values }| {
+            drop(by_value);
             values.sort();
             values.into_iter().map(move |(value, series)| (name.clone(), value, series))
         })
@@ -51,8 +61,10 @@ impl LabelPairs {
         if let Some(&v) = entry.by_value.get(value) {
             return (n, v);
         }
-        entry.values.push((value.into(), 0));
-        entry.by_value.insert(value.into(), entry.values.len() - 1);
+        let value: Arc<str> = value.into();
+        self.n_bytes += value.len() + PAIR_BYTES;
+        entry.by_value.insert(Arc::clone(&value), entry.values.len());
+        entry.values.push((value, 0));
         (n, entry.values.len() - 1)
     }
 }

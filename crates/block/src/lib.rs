@@ -29,4 +29,7 @@ pub use metadata::{read_metadata, write_metadata};
 pub use rowfile::WrittenRows;
 pub use schema::Day;
 pub use summary::{BlockSummary, FileSummary, RowsSummary};
-pub use write::{BlockMeta, BlockSeries, WriteError, WriteOptions, WrittenBlock, block_order, write_metrics};
+pub use write::{
+    BlockMeta, BlockSeries, WriteError, WriteOptions, WrittenBlock, block_order, write_metrics,
+    write_metrics_within,
+};

@@ -9,6 +9,9 @@ use model::Labels;
 use crate::decimal::Decimal;
 use crate::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS, PROMOTED, arrow_schema, element};
 
+/// Text of a batch, above which it is written: labels can be long.
+const BATCH_TEXT_BYTES: usize = 256 * 1024;
+
 /// A row of kind `series`.
 pub(crate) struct SeriesRow<'a> {
     pub(crate) labels: &'a Labels,
@@ -58,6 +61,7 @@ pub(crate) struct Rows {
     block: i64,
     n_rows: usize,
     n_elements: usize,
+    n_text_bytes: usize,
     row_kind: StringBuilder,
     blocks: Int64Builder,
     min_time: Int64Builder,
@@ -100,6 +104,7 @@ impl Rows {
             block,
             n_rows: 0,
             n_elements: 0,
+            n_text_bytes: 0,
             row_kind: StringBuilder::new(),
             blocks: Int64Builder::new(),
             min_time: Int64Builder::new(),
@@ -136,9 +141,14 @@ impl Rows {
         self.n_rows
     }
 
+    /// Text that is held for the next batch.
+    pub(crate) fn n_text_bytes(&self) -> usize {
+        self.n_text_bytes
+    }
+
     /// Whether enough is held for a batch.
     pub(crate) fn is_full(&self) -> bool {
-        self.n_rows >= 1024 || self.n_elements >= 64 * 1024
+        self.n_rows >= 1024 || self.n_elements >= 64 * 1024 || self.n_text_bytes >= BATCH_TEXT_BYTES
     }
 
     pub(crate) fn push_series(&mut self, row: &SeriesRow<'_>) -> Result<(), ArrowError> {
@@ -199,6 +209,7 @@ impl Rows {
     pub(crate) fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         self.n_rows = 0;
         self.n_elements = 0;
+        self.n_text_bytes = 0;
         let mut columns: Vec<ArrayRef> = vec![
             self.row_kind.finish_array(),
             self.blocks.finish_array(),
@@ -249,6 +260,7 @@ impl Rows {
         let mut metric = None;
         let (keys, values) = self.labels.entries();
         for (name, value) in labels.iter() {
+            self.n_text_bytes += name.len() + value.len();
             keys.append_value(name);
             values.append_value(value);
             if name == model::METRIC_NAME {
@@ -339,6 +351,7 @@ impl Rows {
     }
 
     fn push_pair(&mut self, pair: Option<(&str, &str)>) {
+        self.n_text_bytes += pair.map_or(0, |(name, value)| name.len() + value.len());
         self.label_name.append_option(pair.map(|pair| pair.0));
         self.label_value.append_option(pair.map(|pair| pair.1));
     }

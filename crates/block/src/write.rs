@@ -122,9 +122,22 @@ pub fn write_metrics<E: std::error::Error + 'static>(
     series: impl IntoIterator<Item = Result<BlockSeries, E>>,
     options: &WriteOptions,
 ) -> Result<Option<WrittenBlock>, WriteError<E>> {
+    write_metrics_within(meta, &mut series.into_iter(), options, usize::MAX)
+}
+
+/// Writes one file as [`write_metrics`] does, of as many series as it may hold within `max_bytes` of memory, about: it
+/// ends with the series that reaches them, and those that are left stay in the source. The files that such calls make
+/// one after another are a run: a sequence without a common series, in the order of rows.
+pub fn write_metrics_within<E: std::error::Error + 'static>(
+    meta: BlockMeta,
+    series: &mut impl Iterator<Item = Result<BlockSeries, E>>,
+    options: &WriteOptions,
+    max_bytes: usize,
+) -> Result<Option<WrittenBlock>, WriteError<E>> {
     let mut writer = Writer::new(meta, options)?;
     let mut previous: Option<Labels> = None;
-    for next in series {
+    while writer.n_rows() == 0 || writer.held_bytes() < max_bytes {
+        let Some(next) = series.next() else { break };
         let next = next.map_err(WriteError::Source)?;
         if let Some(before) = previous.take().filter(|p| block_order(p, &next.data.labels) != Ordering::Less)
         {
@@ -157,6 +170,8 @@ pub(crate) struct Writer {
     file: ArrowWriter<Vec<u8>>,
     rows: Rows,
     n_rows: u64,
+    /// Bytes that the encoder held when the last batch was written.
+    n_encoding: usize,
     timelines: Timelines,
     pairs: LabelPairs,
     collector: Collector,
@@ -183,6 +198,7 @@ impl Writer {
             file: ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(), arrow_options)?,
             rows: Rows::new(meta.block),
             n_rows: 0,
+            n_encoding: 0,
             timelines: Timelines::default(),
             pairs: LabelPairs::default(),
             collector: Collector::default(),
@@ -193,6 +209,11 @@ impl Writer {
     /// Bytes of the file so far, about: without timelines, labels and footer.
     pub(crate) fn size(&self) -> usize {
         self.file.bytes_written() + self.file.in_progress_size()
+    }
+
+    /// The memory that the file takes, about. The pairs count twice: they are written at the end.
+    fn held_bytes(&self) -> usize {
+        self.n_encoding + self.rows.n_text_bytes() + 2 * self.pairs.n_bytes()
     }
 
     /// Bytes of finished row groups that nobody took yet.
@@ -335,6 +356,7 @@ impl Writer {
     fn end_batch(&mut self) -> Result<(), ParquetError> {
         if self.rows.len() > 0 {
             self.file.write(&self.rows.take()?)?;
+            self.n_encoding = self.file.inner().len() + self.file.memory_size();
         }
         Ok(())
     }
