@@ -17,6 +17,8 @@ const TRACESTATE: &str = "tracestate";
 const TIMEOUT: &str = "grpc-timeout";
 /// Bytes of the message, so that the receiver can make room before it reads them.
 pub(crate) const MESSAGE_BYTES: &str = "firn-message-bytes";
+/// Bytes of labels in the batch once it is decoded; the rest of it takes as much as in the message.
+pub(crate) const LABEL_BYTES: &str = "firn-label-bytes";
 
 /// No call waits longer than this, whoever calls.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -106,10 +106,12 @@ impl IngesterClient {
     ) -> Result<Pushed, ErrorDetail> {
         let timeout = self.inner.push_timeout;
         let n_bytes = batch.len().to_string();
+        let n_label_bytes = wire::bytes::labels_len_of(&batch).to_string();
         let calling = self.retried(|| async {
             let message = firn::PushRequest { ring_epoch, batch: batch.clone() };
             let mut request = call::request(message, Some(tenant), timeout);
             call::put(request.metadata_mut(), call::MESSAGE_BYTES, &n_bytes);
+            call::put(request.metadata_mut(), call::LABEL_BYTES, &n_label_bytes);
             self.inner.pushes.clone().push(request).await
         });
         match runtime::timeout(timeout, calling).await {

@@ -34,19 +34,19 @@ impl Guard {
         }
     }
 
-    /// How many bytes the message has, if it may come.
+    /// How much memory the message and its batch take, if it may come.
     fn announced(&self, request: &Request) -> Result<u64, ErrorDetail> {
-        let announced = request.headers().get(call::MESSAGE_BYTES).and_then(|value| value.to_str().ok());
-        let announced: Option<u64> = announced.and_then(|text| text.parse().ok());
+        let number = |key| request.headers().get(key)?.to_str().ok()?.parse::<u64>().ok();
         let missing = || ErrorDetail::of(Kind::Invalid, format!("the push has no {}", call::MESSAGE_BYTES));
-        let n_bytes = announced.ok_or_else(missing)?;
+        let n_bytes = number(call::MESSAGE_BYTES).ok_or_else(missing)?;
         if n_bytes > self.max_message_bytes {
             let limit = self.max_message_bytes;
             let message =
                 format!("a batch of {n_bytes} bytes is too large: rpc.max_message_bytes is {limit}");
             return Err(ErrorDetail::of(Kind::Invalid, message));
         }
-        Ok(n_bytes)
+        let n_label_bytes = number(call::LABEL_BYTES).unwrap_or(0);
+        Ok(n_bytes.saturating_mul(COPIES).saturating_add(n_label_bytes))
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn admit(guard: Arc<Guard>, request: Request, next: Next) -> Re
         Ok(n_bytes) => n_bytes,
         Err(detail) => return refused(detail),
     };
-    match guard.memory.reserve(n_bytes.saturating_mul(COPIES)) {
+    match guard.memory.reserve(n_bytes) {
         Ok(_reserved) => next.run(request).await,
         // It will never fit, so that coming again is in vain.
         Err(over) if over.is_final() => refused(ErrorDetail::of(Kind::Invalid, over.to_string())),

@@ -5,7 +5,9 @@ use model::{
     MetricType, ResetHint, SeriesId, ShardBatch,
 };
 use proptest::prelude::*;
-use wire::bytes::{Reader, decode_batch, encode_batch, encode_parts, put_histogram, take_histogram};
+use wire::bytes::{
+    Reader, decode_batch, encode_batch, encode_parts, labels_len_of, put_histogram, take_histogram,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A series and what it brings, before it is laid out in columns.
@@ -177,7 +179,8 @@ proptest! {
         prop_assert_eq!(said(&after, &all, with_metadata), said(&before, &wanted, with_metadata));
         prop_assert_eq!(after.metadata.len(), usize::from(with_metadata));
         let runs: usize = after.shards.iter().flat_map(|part| &part.series).map(|s| after.labels(s).len()).sum();
-        prop_assert!(after.bytes.len() >= runs && after.bytes.len() <= bytes.len());
+        prop_assert!(after.bytes.len() >= runs);
+        prop_assert_eq!(after.bytes.len(), labels_len_of(&bytes));
     }
 
     #[test]
@@ -206,7 +209,7 @@ proptest! {
                     + part.exemplars.capacity() * size_of::<Exemplar>()
             };
             let held: usize = batch.shards.iter().map(of_part).sum::<usize>() + batch.bytes.capacity();
-            prop_assert!(held <= 16 * bytes.len() + 4096, "{} bytes hold {}", bytes.len(), held);
+            prop_assert!(held <= 32 * bytes.len() + 4096, "{} bytes hold {}", bytes.len(), held);
             // The columns belong together.
             for part in &batch.shards {
                 let floats: usize = part.series.iter().map(|series| series.n_floats as usize).sum();
@@ -248,12 +251,36 @@ fn a_version_of_the_future_is_refused_by_name() {
 }
 
 #[test]
-fn one_float_each_costs_sixteen_bytes_and_the_identity_beside_its_labels() {
-    let labels = Labels::from_pairs([("__name__", "up"), ("job", "node")]);
-    let one =
-        Brought { labels: labels.clone(), floats: vec![(1, 2, 0)], histograms: vec![], exemplars: vec![] };
-    let batch = batch(&[vec![one; 1000]], false, vec![]);
-    let overhead = encoded(&batch).len() - 1000 * (labels.run().len() + 16 + 4 + 16);
-    assert!(overhead < 100, "{overhead}");
-    assert_eq!(batch.shards[0].series[0].id, SeriesId::of_run(labels.run()));
+fn labels_that_neighbours_share_are_sent_once() {
+    let one = |i: usize| Brought {
+        labels: Labels::from_pairs([
+            ("__name__", "node_cpu_seconds_total"),
+            ("cpu", &i.to_string()),
+            ("instance", "host-1.example.org:9100"),
+            ("job", "node"),
+        ]),
+        floats: vec![(1, 2, 0)],
+        histograms: vec![],
+        exemplars: vec![],
+    };
+    let batch = batch(&[(0..1000).map(one).collect()], false, vec![]);
+    let bytes = encoded(&batch);
+    // Identity, length, what is shared, time and value; of the labels the number and the lengths around it.
+    assert!(bytes.len() < 1000 * (16 + 4 + 4 + 16 + 12), "{}", bytes.len());
+    assert_eq!(said(&decode_batch(&bytes).unwrap(), &[0], true), said(&batch, &[0], true));
+    assert_eq!(batch.shards[0].series[0].id, SeriesId::of_run(batch.labels(&batch.shards[0].series[0])));
+}
+
+#[test]
+fn labels_that_would_grow_beyond_measure_are_sent_whole() {
+    let long = Labels::from_pairs([("__name__", "x".repeat(30_000))]);
+    let one = Brought { labels: long, floats: vec![(1, 2, 0)], histograms: vec![], exemplars: vec![] };
+    let batch = batch(&[vec![one; 100]], false, vec![]);
+    let bytes = encoded(&batch);
+    assert!(bytes.len() > 100 * 30_000, "{}", bytes.len());
+    assert_eq!(said(&decode_batch(&bytes).unwrap(), &[0], true), said(&batch, &[0], true));
+    let mut claims = encoded(&Batch::default());
+    claims[24..28].copy_from_slice(&u32::MAX.to_le_bytes());
+    let error = decode_batch(&with_checksum(claims)).unwrap_err().to_string();
+    assert!(error.contains("more labels are announced"), "{error}");
 }

@@ -87,7 +87,7 @@ async fn a_message_that_is_too_large_is_refused_by_the_limits_name() {
     let small = Config { max_message_bytes: 4 << 20, ..Config::default() };
     let process = ingester(&near, &small).await;
     let client = client(&process, &Config::default());
-    match refused(&client, 100_000).await {
+    match refused(&client, 200_000).await {
         PushError::Invalid(message) => {
             assert!(message.contains("rpc.max_message_bytes is 4194304"), "{message}")
         }
