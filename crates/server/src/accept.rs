@@ -1,3 +1,4 @@
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,9 +38,10 @@ pub(crate) async fn accept(
             next = next => match next {
                 Ok(next) => next,
                 Err(error) => {
-                    // The client is gone again, or there are no file descriptors left: others may have more luck.
                     tracing::debug!(%error, "a connection was not accepted");
-                    runtime::sleep(PAUSE).await;
+                    if !is_the_clients(&error) {
+                        runtime::sleep(PAUSE).await;
+                    }
                     continue;
                 }
             },
@@ -51,6 +53,12 @@ pub(crate) async fn accept(
     runtime::timeout(drain, places.acquire_many(bounds.connections)).await.is_some()
 }
 
+/// Whether a client went away before it was accepted, which says nothing about the next one.
+fn is_the_clients(error: &Error) -> bool {
+    let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
+    kinds.contains(&error.kind())
+}
+
 /// A connection and its place among those that may be.
 async fn next_connection(
     listener: &TcpListener,
@@ -58,6 +66,8 @@ async fn next_connection(
 ) -> std::io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
     let place = Arc::clone(places).acquire_owned().await.ok();
     let (stream, _) = listener.accept().await?;
+    // The last bytes of an answer shall not wait for the acknowledgement of those before them.
+    stream.set_nodelay(true)?;
     Ok((stream, place))
 }
 
