@@ -32,8 +32,9 @@ const DICTIONARY: [&str; 8] = [
     "l_service",
 ];
 
-/// Rows of a batch on their way into the file.
+/// Rows of a batch on their way into the file, and its text: labels can be long.
 const BATCH_ROWS: usize = 1024;
+const BATCH_TEXT_BYTES: usize = 256 * 1024;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::new(columns())));
 
@@ -50,6 +51,18 @@ pub fn write_exemplars(
     series: impl IntoIterator<Item = ExemplarSeries>,
     options: &WriteOptions,
 ) -> Result<Option<WrittenRows>, WriteError<Infallible>> {
+    write_exemplars_within(block, shards, &mut series.into_iter(), options, usize::MAX)
+}
+
+/// Writes one file as [`write_exemplars`] does, of as many series as it may hold within `max_bytes` of memory, about: it
+/// ends with the series that reaches them, and those that are left stay in the source.
+pub fn write_exemplars_within(
+    block: i64,
+    shards: &[u32],
+    series: &mut impl Iterator<Item = ExemplarSeries>,
+    options: &WriteOptions,
+    max_bytes: usize,
+) -> Result<Option<WrittenRows>, WriteError<Infallible>> {
     let file_options = RowsOptions {
         block,
         zstd_level: options.zstd_level,
@@ -61,7 +74,8 @@ pub fn write_exemplars(
     let mut file = RowFile::new(&SCHEMA, &file_options)?;
     let mut rows = Rows::default();
     let mut previous: Option<Labels> = None;
-    for mut one in series {
+    while file.n_rows() == 0 || file.held_bytes() + rows.n_text_bytes < max_bytes {
+        let Some(mut one) = series.next() else { break };
         if let Some(before) = previous.take().filter(|before| block_order(before, &one.labels).is_ge()) {
             return Err(WriteError::OutOfOrder { before, after: one.labels });
         }
@@ -69,7 +83,7 @@ pub fn write_exemplars(
         for point in &one.exemplars {
             file.note(one.labels.metric_name(), point.timestamp);
             rows.push(&one.labels, point)?;
-            if rows.n >= BATCH_ROWS {
+            if rows.n >= BATCH_ROWS || rows.n_text_bytes >= BATCH_TEXT_BYTES {
                 file.write(&rows.take()?)?;
             }
         }
@@ -114,6 +128,7 @@ fn columns() -> Vec<Field> {
 /// Rows that become a record batch together.
 struct Rows {
     n: usize,
+    n_text_bytes: usize,
     metric: StringBuilder,
     series_id: BinaryBuilder,
     labels: MapBuilder<StringBuilder, StringBuilder>,
@@ -129,6 +144,7 @@ impl Default for Rows {
     fn default() -> Rows {
         Rows {
             n: 0,
+            n_text_bytes: 0,
             metric: StringBuilder::new(),
             series_id: BinaryBuilder::new(),
             labels: map_builder(),
@@ -145,6 +161,7 @@ impl Default for Rows {
 impl Rows {
     fn push(&mut self, labels: &Labels, point: &ExemplarPoint) -> Result<(), ArrowError> {
         self.n += 1;
+        self.n_text_bytes += labels.run().len() + point.labels.run().len();
         self.metric.append_option(labels.get(METRIC_NAME));
         self.series_id.append_value(labels.id().0.to_be_bytes());
         append_map(&mut self.labels, labels)?;
@@ -161,6 +178,7 @@ impl Rows {
     /// The rows so far as a batch; begins anew.
     fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         self.n = 0;
+        self.n_text_bytes = 0;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.metric.finish()),
             Arc::new(self.series_id.finish()),

@@ -7,7 +7,7 @@
 //! Always true:
 //! - a sample that went into [`write_metrics`] comes back from [`read`] with every bit it had;
 //! - a row never exceeds its window, a file never exceeds its day;
-//! - the writer holds one row group of encoded pages at a time, whatever the number of series.
+//! - a file that is written takes about as much memory as it was allowed, whatever the number of series.
 
 pub mod decimal;
 pub mod exemplars;
@@ -24,7 +24,7 @@ mod timelines;
 mod windows;
 mod write;
 
-pub use exemplars::write_exemplars;
+pub use exemplars::{write_exemplars, write_exemplars_within};
 pub use metadata::{read_metadata, write_metadata};
 pub use rowfile::WrittenRows;
 pub use schema::Day;

@@ -44,6 +44,8 @@ pub(crate) struct RowFile {
     writer: ArrowWriter<Vec<u8>>,
     n_rows: u64,
     n_named: u64,
+    /// Bytes that the encoder held when the last batch was written.
+    n_encoding: usize,
     names: Option<(String, String)>,
     times: Option<(i64, i64)>,
 }
@@ -77,6 +79,7 @@ impl RowFile {
             writer: ArrowWriter::try_new_with_options(Vec::new(), SchemaRef::clone(schema), arrow_options)?,
             n_rows: 0,
             n_named: 0,
+            n_encoding: 0,
             names: None,
             times: None,
         })
@@ -97,7 +100,19 @@ impl RowFile {
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        self.writer.write(batch)
+        self.writer.write(batch)?;
+        self.n_encoding = self.writer.inner().len() + self.writer.memory_size();
+        Ok(())
+    }
+
+    /// Rows so far.
+    pub(crate) fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// The memory that the file takes, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.n_encoding
     }
 
     /// The file; `None` when it has no row.

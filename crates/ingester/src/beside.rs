@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use block::{Day, FileSummary, WriteOptions, WrittenRows, block_order, read_metadata, write_exemplars};
+use block::{Day, FileSummary, WriteOptions, WrittenRows, read_metadata};
 use bucket::{Commit, LogTable, Operation, Snapshot, Table, Txn};
-use model::ExemplarSeries;
 use runtime::fault;
 
 use crate::Inner;
@@ -27,18 +26,15 @@ impl Inner {
         if missing.is_empty() {
             return Ok(());
         }
-        let file = table.new_file(Day::of(window.start));
-        let (block, txns) = (file.block, self.txns(&missing));
-        let shards: Vec<u32> = missing.iter().map(|piece| piece.shard.number).collect();
-        let write = move || write_exemplars(block, &shards, series_of(&missing), &WriteOptions::default());
-        let failed = |message| FlushError::Block { tenant: tenant.id.clone(), message };
-        let written = runtime::blocking(write).await.map_err(failed)?.map_err(|e| failed(e.to_string()))?;
-        let Some(WrittenRows { bytes, summary }) = written else { return Ok(()) };
-        let (size, n_exemplars) = (bytes.len(), summary.n_rows);
-        fault::point("upload.before_exemplars");
-        table.upload(&file, bytes).await.map_err(store_error(tenant))?;
+        let txns = self.txns(&missing);
+        let files = self.upload_exemplars(tenant, &table, window, missing).await?;
+        if files.adds.is_empty() {
+            return Ok(());
+        }
+        let (size, n_exemplars) = (files.n_bytes, files.n_items);
         let commit = Commit {
-            adds: vec![(file, size, FileSummary::Exemplars(summary))],
+            runs: files.runs(),
+            adds: files.adds,
             txns,
             operation: Operation::Write,
             ..Commit::default()
@@ -46,7 +42,7 @@ impl Inner {
         fault::point("commit.before_exemplars");
         let committed = table.commit(&commit).await.map_err(store_error(tenant))?;
         fault::point("commit.after_exemplars");
-        self.metrics.exemplar_bytes.inc_by(size as u64);
+        self.metrics.exemplar_bytes.inc_by(size);
         tracing::debug!(tenant = %tenant.id, n_exemplars, version = committed.version, "exemplars committed");
         Ok(())
     }
@@ -138,19 +134,4 @@ impl Inner {
             None => Ok(None),
         }
     }
-}
-
-/// The exemplars of several shards, in the order of a block, a series once.
-fn series_of(pieces: &[Piece]) -> Vec<ExemplarSeries> {
-    let mut all: Vec<ExemplarSeries> = pieces.iter().flat_map(|piece| piece.frozen.exemplars()).collect();
-    all.sort_by(|a, b| block_order(&a.labels, &b.labels));
-    let mut joined: Vec<ExemplarSeries> = Vec::with_capacity(all.len());
-    for series in all {
-        // A series is in two shards only when their number was changed.
-        match joined.last_mut().filter(|last| last.labels == series.labels) {
-            Some(last) => last.exemplars.extend(series.exemplars),
-            None => joined.push(series),
-        }
-    }
-    joined
 }

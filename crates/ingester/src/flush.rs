@@ -1,17 +1,14 @@
-//! Cut and flush: freeze what a window holds, write it as one file for all shards, commit, confirm, let go.
+//! Cut and flush: freeze what a window holds, write it for all shards, commit, confirm, let go.
 //!
 //! A cut that failed half way stays where it is, in memory and on the log, and is taken up again from its beginning;
 //! the table's transactions tell whether it got there after all.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
 
-use block::{BlockMeta, BlockSeries, Day, WriteOptions, WrittenBlock, block_order, write_metrics};
-use bucket::{BucketError, Commit, LogTable, NewFile, Operation, Snapshot, Table};
-use model::{Classify, ErrorKind, SeriesData, TenantId, Window};
+use bucket::{BucketError, Commit, LogTable, Operation, Snapshot, Table};
+use model::{Classify, ErrorKind, TenantId, Window};
 use runtime::{Service, Shutdown, fault};
 use wal::Lsn;
 
@@ -302,17 +299,14 @@ impl Inner {
             tracing::warn!(error = %e, "descriptions of metric families stay on the log");
         }
         let window = pieces.first().map_or(Window { start: 0, length: 1 }, |piece| piece.cut.window);
-        let file = table.new_file(Day::of(window.start));
-        fault::point("upload.before_write");
-        let written = self.write_block(tenant, &file, window, pieces.to_vec()).await?;
-        fault::point("upload.after_write");
-        let Some(written) = written else { return Ok(table.version_seen().unwrap_or(0)) };
-        let (size, n_samples) = (written.bytes.len(), written.summary.n_samples);
-        fault::point("upload.before_put");
-        table.upload(&file, written.bytes).await.map_err(store_error(tenant))?;
-        fault::point("upload.after_put");
+        let files = self.upload_samples(tenant, table, window, pieces.to_vec()).await?;
+        if files.adds.is_empty() {
+            return Ok(table.version_seen().unwrap_or(0));
+        }
+        let (n_files, size, n_samples) = (files.adds.len(), files.n_bytes, files.n_items);
         let commit = Commit {
-            adds: vec![(file, size, written.summary.into())],
+            runs: files.runs(),
+            adds: files.adds,
             txns: self.txns(pieces),
             operation: Operation::Write,
             ..Commit::default()
@@ -321,39 +315,20 @@ impl Inner {
         let committed = table.commit(&commit).await.map_err(store_error(tenant))?;
         fault::point("commit.after");
         self.metrics.commits.inc();
-        self.metrics.block_bytes.inc_by(size as u64);
+        self.metrics.block_bytes.inc_by(size);
         self.metrics.newest_commit_secs.set(self.clock.now_ms() as f64 / 1000.0);
         tracing::info!(
             tenant = %tenant.id,
             window_start_ms = window.start,
             shards = pieces.len(),
             samples = n_samples,
+            files = n_files,
             bytes = size,
             version = committed.version,
             reason,
             "cut committed"
         );
         Ok(committed.version)
-    }
-
-    /// One file of all shards, off the async threads. `None` when there is no sample.
-    async fn write_block(
-        &self,
-        tenant: &Tenant,
-        file: &NewFile,
-        window: Window,
-        pieces: Vec<Piece>,
-    ) -> Result<Option<WrittenBlock>, FlushError> {
-        let meta = BlockMeta { block: file.block, window_ms: window.length };
-        let work = move || {
-            let series = Merge::new(&pieces).map(Ok::<BlockSeries, NoError>);
-            let written = write_metrics(meta, series, &WriteOptions::default());
-            // What the drop needs is found here, where nobody waits for a lock.
-            pieces.iter().for_each(|piece| piece.frozen.prepare_drop());
-            written.map_err(|e| e.to_string())
-        };
-        let failed = |message| FlushError::Block { tenant: tenant.id.clone(), message };
-        runtime::blocking(work).await.map_err(failed)?.map_err(failed)
     }
 
     /// Logs that the cuts are in the table, and lets go of them.
@@ -465,81 +440,3 @@ pub(crate) fn store_error(tenant: &Tenant) -> impl FnOnce(BucketError) -> FlushE
     let tenant = tenant.id.clone();
     move |source| FlushError::Store { tenant, source }
 }
-
-/// The source of series cannot fail.
-#[derive(Debug, thiserror::Error)]
-enum NoError {}
-
-/// The series of several shards in the order of a block, one at a time.
-struct Merge<'a> {
-    sources: Vec<Source<'a>>,
-    next: BinaryHeap<Next>,
-}
-
-struct Source<'a> {
-    shard: u32,
-    series: Box<dyn Iterator<Item = SeriesData> + 'a>,
-}
-
-/// The next series of a source; the greatest is the first in the order of a block.
-struct Next {
-    data: SeriesData,
-    source: usize,
-}
-
-impl<'a> Merge<'a> {
-    fn new(pieces: &'a [Piece]) -> Merge<'a> {
-        let source = |piece: &'a Piece| Source {
-            shard: piece.shard.number,
-            series: Box::new(piece.frozen.series()) as Box<dyn Iterator<Item = SeriesData> + 'a>,
-        };
-        let mut merge = Merge { sources: pieces.iter().map(source).collect(), next: BinaryHeap::new() };
-        (0..merge.sources.len()).for_each(|source| merge.advance(source));
-        merge
-    }
-
-    fn advance(&mut self, source: usize) {
-        if let Some(data) = self.sources[source].series.next() {
-            self.next.push(Next { data, source });
-        }
-    }
-}
-
-impl Iterator for Merge<'_> {
-    type Item = BlockSeries;
-
-    fn next(&mut self) -> Option<BlockSeries> {
-        let Next { mut data, source } = self.next.pop()?;
-        self.advance(source);
-        // A series is in two shards only when their number was changed.
-        let mut is_merged = false;
-        while self.next.peek().is_some_and(|next| next.data.labels == data.labels) {
-            let Some(same) = self.next.pop() else { break };
-            self.advance(same.source);
-            data.absorb(same.data);
-            is_merged = true;
-        }
-        let data = if is_merged { data.merged() } else { data };
-        Some(BlockSeries { shard: self.sources[source].shard, data })
-    }
-}
-
-impl Ord for Next {
-    fn cmp(&self, other: &Next) -> Ordering {
-        block_order(&other.data.labels, &self.data.labels).then(other.source.cmp(&self.source))
-    }
-}
-
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Next) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Next {
-    fn eq(&self, other: &Next) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Next {}

@@ -33,6 +33,14 @@ struct FrozenSeries {
     first_cells: u32,
 }
 
+/// How far a frozen generation has been read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Place in the order of a block.
+    next: usize,
+    buffer: Vec<f64>,
+}
+
 /// A slot in the rows of a group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cells {
@@ -119,20 +127,41 @@ impl Frozen {
     /// The series in the order of a block (metric name, then labels), each decoded when it is asked for. The series of one group share
     /// their timeline by pointer; cells are empty where a series missed a scrape.
     pub fn series(&self) -> impl Iterator<Item = SeriesData> + '_ {
-        let mut buffer = Vec::new();
-        let with_samples = self.order().iter().map(|at| *at as usize).filter(|at| self.has_samples(*at));
-        with_samples.map(move |at| self.decode(at, &mut buffer))
+        let mut reading = Reading::default();
+        std::iter::from_fn(move || self.next_series(&mut reading))
     }
 
     /// The series with exemplars, in the order of a block.
     pub fn exemplars(&self) -> impl Iterator<Item = ExemplarSeries> + '_ {
-        let is_empty = self.generation.exemplars.is_empty();
-        let order: &[u32] = if is_empty { &[] } else { self.order() };
-        order.iter().filter_map(|at| {
+        let mut reading = Reading::default();
+        std::iter::from_fn(move || self.next_exemplars(&mut reading))
+    }
+
+    /// The next of [`Frozen::series`].
+    pub fn next_series(&self, reading: &mut Reading) -> Option<SeriesData> {
+        while let Some(at) = self.order().get(reading.next) {
+            reading.next += 1;
+            if self.has_samples(*at as usize) {
+                return Some(self.decode(*at as usize, &mut reading.buffer));
+            }
+        }
+        None
+    }
+
+    /// The next of [`Frozen::exemplars`].
+    pub fn next_exemplars(&self, reading: &mut Reading) -> Option<ExemplarSeries> {
+        if !self.has_exemplars() {
+            return None;
+        }
+        while let Some(at) = self.order().get(reading.next) {
+            reading.next += 1;
             let series = self.series[*at as usize];
-            let exemplars = self.generation.exemplars.get(&series.series_ref)?.points(TimeRange::ALL);
-            Some(ExemplarSeries { labels: self.labels(series.run), exemplars: exemplars.to_vec() })
-        })
+            if let Some(log) = self.generation.exemplars.get(&series.series_ref) {
+                let exemplars = log.points(TimeRange::ALL).to_vec();
+                return Some(ExemplarSeries { labels: self.labels(series.run), exemplars });
+            }
+        }
+        None
     }
 
     /// Whether there is an exemplar.

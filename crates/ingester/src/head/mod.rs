@@ -49,7 +49,7 @@ use postings::Postings;
 use rows::Encoder;
 use series::{MOVED, SeriesTable};
 
-pub use frozen::Frozen;
+pub use frozen::{Frozen, Reading};
 pub use metrics::MetricCounts;
 
 /// What the allocator keeps beside an allocation (glibc: 8 bytes, and rounding to 16).
