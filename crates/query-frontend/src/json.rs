@@ -194,6 +194,7 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QuerySta
 /// Writes a float as Go's `encoding/json` does: shortest digits, an exponent below 1e-6 and from 1e21 on.
 pub(crate) fn write_float(out: &mut String, value: f64) {
     let magnitude = value.abs();
+    let from = out.len();
     // Many values are integers, and those are written without a search for the shortest digits.
     let is_integer = magnitude < EXACT && magnitude.trunc() == magnitude;
     let _written = if is_integer {
@@ -211,6 +212,39 @@ pub(crate) fn write_float(out: &mut String, value: f64) {
     } else {
         write!(out, "{value}")
     };
+    if !is_integer {
+        even_of_two(out, from, value);
+    }
+}
+
+/// Two shortest texts may be equally near to a double; Go writes the one with the even digit, Rust the greater one.
+fn even_of_two(out: &mut String, from: usize, value: f64) {
+    let mantissa_end = out[from..].find('e').map_or(out.len(), |at| from + at);
+    let digits: Vec<u8> = out[from..mantissa_end].bytes().filter(u8::is_ascii_digit).collect();
+    let significant = digits.iter().skip_while(|digit| **digit == b'0');
+    // With fewer digits the neighbours of a text are other doubles.
+    if significant.count() < 16 || digits.last().is_none_or(|last| last % 2 == 0) {
+        return;
+    }
+    let mut lower = out[from..].to_string().into_bytes();
+    lower[mantissa_end - from - 1] -= 1;
+    let Ok(lower) = String::from_utf8(lower) else { return };
+    if lower.parse() == Ok(value) && is_half_way(&lower, value) {
+        out.truncate(from);
+        out.push_str(&lower);
+    }
+}
+
+/// Whether the double is exactly half a last digit above the text.
+fn is_half_way(text: &str, value: f64) -> bool {
+    // More digits than a half-way double has.
+    let exact = format!("{value:.60e}");
+    let digits = |text: &str| {
+        let mantissa = text.split('e').next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_start_matches('0').to_string()
+    };
+    digits(&exact).trim_end_matches('0') == format!("{}5", digits(text))
 }
 
 fn push_integer(out: &mut String, mut value: u64) {
@@ -340,6 +374,21 @@ mod tests {
         let mut out = String::new();
         write_float(&mut out, value);
         out
+    }
+
+    #[test]
+    fn of_two_texts_that_are_equally_near_the_even_one_is_written() {
+        let text = |value| {
+            let mut out = String::new();
+            write_float(&mut out, value);
+            out
+        };
+        assert_eq!(text(2f64.powi(-25)), "2.9802322387695312e-08");
+        assert_eq!(text(-(2f64.powi(-25))), "-2.9802322387695312e-08");
+        assert_eq!(text(0.1), "0.1");
+        assert_eq!(text(0.1 + 0.2), "0.30000000000000004");
+        assert_eq!(text(5e-324), "5e-324");
+        assert_eq!(text(1.0 / 3.0), "0.3333333333333333");
     }
 
     #[test]
