@@ -16,7 +16,7 @@ use ulid::Ulid;
 use crate::BucketError;
 use crate::action::{Line, MetaData};
 use crate::commit::{Commit, Committed, Operation};
-use crate::file::FileEntry;
+use crate::file::{FileEntry, NewFile};
 use crate::snapshot::Snapshot;
 use crate::table::LogTable;
 
@@ -46,6 +46,12 @@ struct Stored {
 }
 
 impl LogTable {
+    /// Deletes uploads that are in no commit and never will be.
+    pub async fn discard<'a>(&self, files: impl IntoIterator<Item = &'a NewFile>) -> Result<(), BucketError> {
+        let paths = files.into_iter().map(|file| self.object(&file.path)).collect();
+        self.shared.delete(paths).await
+    }
+
     /// Deletes samples from all files that the table has now: from this version on they are not found. `None` when the
     /// table has no file that could hold any.
     pub async fn delete(&self, deletion: Deletion) -> Result<Option<Committed>, BucketError> {

@@ -89,7 +89,7 @@ impl Compactor {
         }
         let mut waiting = due.clone();
         let began = self.deps.clock.instant();
-        while !waiting.is_empty() && !self.is_stopping() && began.elapsed() < self.config.interval.0 {
+        while !waiting.is_empty() && !self.is_stopping() {
             let mut busy = Vec::new();
             for tenant in waiting {
                 // A job of a tenant, then one of the next: nobody waits for a neighbour's backlog.
@@ -98,6 +98,9 @@ impl Compactor {
                 }
             }
             waiting = busy;
+            if began.elapsed() >= self.config.interval.0 {
+                break;
+            }
         }
         let is_busy = !waiting.is_empty();
         self.observe(&due, &waiting).await;

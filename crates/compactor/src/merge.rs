@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use block::merge::{Merge, MergeFile, MergeOptions, MergeStats, Output, ReadRanges, SourceError};
 use block::{FileSummary, WriteOptions};
-use bucket::{Commit, FileEntry, LogTable, NewFile, Operation, RunTag, Snapshot, Txn};
+use bucket::{BucketError, Commit, FileEntry, LogTable, NewFile, Operation, RunTag, Snapshot, Txn};
 use bytes::Bytes;
 use runtime::fault;
 
@@ -90,8 +90,20 @@ impl Worker<'_> {
         commit: &Commit,
     ) -> Result<Done, CompactError> {
         fault::point("compactor.before_commit");
-        let committed = self.table.commit(commit).await?;
+        let committed = self.table.commit(commit).await;
         fault::point("compactor.after_commit");
+        let is_lost = match &committed {
+            Ok(committed) => committed.already,
+            Err(error) => matches!(error, BucketError::InputGone(_)),
+        };
+        if is_lost {
+            // Its transaction is not in the table, so nobody knows these files. Vacuum takes what is left of them.
+            let files = commit.adds.iter().map(|(file, ..)| file);
+            if let Err(error) = self.table.discard(files).await {
+                tracing::debug!(%error, "outputs of a lost merge stay until vacuum takes them");
+            }
+        }
+        let committed = committed?;
         if committed.already {
             return Err(CompactError::Overtaken);
         }
@@ -226,7 +238,7 @@ async fn on_thread<T: Send + 'static>(
 pub(crate) fn entries(snapshot: &Snapshot, job: &Job) -> Result<Vec<Vec<Arc<FileEntry>>>, CompactError> {
     let entry = |path: &String| {
         let found = snapshot.file(path).cloned();
-        found.ok_or_else(|| bucket::BucketError::InputGone(path.clone()).into())
+        found.ok_or_else(|| BucketError::InputGone(path.clone()).into())
     };
     job.inputs.iter().map(|run| run.iter().map(entry).collect()).collect()
 }
