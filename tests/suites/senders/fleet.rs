@@ -1,10 +1,12 @@
-//! The processes of the test: targets, senders and two Firns.
+//! The processes of the test: targets, senders, two Firns, and a third of several processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use system_tests::{Firn, FirnOptions, get, get_json, part};
+use system_tests::{
+    Cluster, ClusterOptions, Firn, FirnOptions, ObjectStore, Storage, StoreKind, get, get_json, part,
+};
 
 use super::await_for;
 use super::servers::{Server, host, serve, start_prometheus, sum};
@@ -30,19 +32,25 @@ pub(super) struct Fleet {
     pub(super) whole: Firn,
     /// Flushed half way.
     pub(super) half: Firn,
+    /// A process per role and two ingesters, over a bucket.
+    pub(super) apart: Cluster,
+    _store: ObjectStore,
     _node_exporter: Server,
     _dirs: Vec<tempfile::TempDir>,
 }
 
 impl Fleet {
-    /// `None` where Prometheus or node_exporter is not installed.
+    /// `None` where Prometheus, node_exporter or MinIO is not installed.
     pub(super) fn start() -> Option<Fleet> {
         let prometheus = part("bin/prometheus")?;
         let node_exporter = part("bin/debian-node-exporter")?;
-        let dirs: Vec<tempfile::TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        let dirs: Vec<tempfile::TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+        let store = ObjectStore::start(StoreKind::Minio, dirs[3].path()).unwrap()?;
         let dir = dirs[2].path().to_path_buf();
         let whole = Firn::start(FIRN, dirs[0].path(), &FirnOptions::default()).unwrap();
         let half = Firn::start(FIRN, dirs[1].path(), &FirnOptions::default()).unwrap();
+        let options = ClusterOptions::over(Storage::bucket(&store, "senders")).with_ingesters(2);
+        let apart = Cluster::start(FIRN, &dirs[3].path().join("cluster"), &options).unwrap();
 
         let node = serve("node-exporter", &dir, |port| {
             let mut command = Command::new(&node_exporter);
@@ -52,7 +60,7 @@ impl Fleet {
         let scrapes =
             Scrapes { node: host(&node.url), firns: vec![whole.address().into(), half.address().into()] };
         let prometheus = start_prometheus("prometheus-3.15", &prometheus, &dir, FEATURES, |me| {
-            scrapes.config_315(me, &[whole.url(), half.url()])
+            scrapes.config_315(me, &[whole.url(), half.url(), &apart.push])
         });
         let debian_prometheus = part("bin/debian-prometheus").map(|binary| {
             start_prometheus("prometheus-2.42", &binary, &dir, FEATURES, |me| {
@@ -72,6 +80,8 @@ impl Fleet {
             vmagents,
             whole,
             half,
+            apart,
+            _store: store,
             _node_exporter: node,
             _dirs: dirs,
         })
@@ -83,7 +93,7 @@ impl Fleet {
         debian.into_iter().chain(self.vmagents.iter().map(|(tenant, _)| *tenant)).collect()
     }
 
-    /// Until each target was scraped twice and both Firns have it.
+    /// Until each target was scraped twice and all Firns have it.
     pub(super) fn wait_for_all_targets(&mut self) {
         let alive = "count(count_over_time(up[1m]) > 1 and on (job, instance) up == 1)";
         let ask = |url: &str, headers: &[(&str, &str)]| {
@@ -95,8 +105,7 @@ impl Fleet {
         // node_exporter, Prometheus itself and two Firns.
         let url = self.prometheus.url.clone();
         await_for("Prometheus has scraped four targets", || (ask(&url, &[])? == 4).then_some(()));
-        for firn in [&self.whole, &self.half] {
-            let url = firn.url();
+        for url in [self.whole.url(), self.half.url(), &self.apart.query] {
             await_for("Firn has four targets of Prometheus 3.15", || {
                 (ask(url, &[("X-Scope-OrgID", TENANT_315)])? == 4).then_some(())
             });

@@ -62,13 +62,18 @@ fn real_senders_write_and_firn_answers_as_prometheus_does() {
     assert!(QUERIES.len() >= 30 && n_with_series >= 25);
 
     let mut wrong = Vec::new();
-    wrong.extend(truth.differences("before a flush", &ask_all(fleet.whole.url(), Some(TENANT_315), window)));
+    let ask = |url: &str| ask_all(url, Some(TENANT_315), window);
+    wrong.extend(truth.differences("before a flush", &ask(fleet.whole.url())));
+    wrong.extend(truth.differences("processes apart, before a flush", &ask(&fleet.apart.query)));
     fleet.whole.flush_all().unwrap();
-    wrong.extend(truth.differences("after a flush", &ask_all(fleet.whole.url(), Some(TENANT_315), window)));
-    wrong.extend(truth.differences("half and half", &ask_all(fleet.half.url(), Some(TENANT_315), window)));
+    wrong.extend(truth.differences("after a flush", &ask(fleet.whole.url())));
+    wrong.extend(truth.differences("half and half", &ask(fleet.half.url())));
+    fleet.apart.flush_all().unwrap();
+    wrong.extend(truth.differences("processes apart, after a flush", &ask(&fleet.apart.query)));
     assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
     println!(
-        "{} queries, instant and range, and {} label queries: equal before a flush, after it, half and half",
+        "{} queries, instant and range, and {} label queries: equal before a flush, after it, half and half, \
+         in one process and in six",
         QUERIES.len(),
         LABEL_QUERIES.len()
     );
