@@ -282,8 +282,26 @@ fn bare(expr: &Expr) -> String {
 }
 
 fn forget(duration: &mut DurationExpr) {
-    if let DurationExpr::Computed(_, span) = duration {
+    if let DurationExpr::Computed(node, span) = duration {
         *span = Span::default();
+        **node = printed(node);
+    }
+}
+
+/// The term as far as it is printed: a plus sign is left out, of parentheses within parentheses one pair remains.
+fn printed(node: &DurationNode) -> DurationNode {
+    let of = |inner: &DurationNode| Box::new(printed(inner));
+    match node {
+        DurationNode::Unary(UnaryOp::Plus, inner) => printed(inner),
+        DurationNode::Unary(sign, inner) => DurationNode::Unary(*sign, of(inner)),
+        DurationNode::Paren(inner) => match printed(inner) {
+            inner @ DurationNode::Paren(_) => inner,
+            inner => DurationNode::Paren(Box::new(inner)),
+        },
+        DurationNode::Binary(op, lhs, rhs) => DurationNode::Binary(*op, of(lhs), of(rhs)),
+        DurationNode::MinOf(a, b) => DurationNode::MinOf(of(a), of(b)),
+        DurationNode::MaxOf(a, b) => DurationNode::MaxOf(of(a), of(b)),
+        DurationNode::Number(_) | DurationNode::Step | DurationNode::Range => node.clone(),
     }
 }
 
