@@ -101,7 +101,7 @@ impl RowFile {
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         self.writer.write(batch)?;
-        self.n_encoding = self.writer.inner().len() + self.writer.memory_size();
+        self.n_encoding = self.writer.inner().len() + self.writer.in_progress_size();
         Ok(())
     }
 

@@ -356,7 +356,7 @@ impl Writer {
     fn end_batch(&mut self) -> Result<(), ParquetError> {
         if self.rows.len() > 0 {
             self.file.write(&self.rows.take()?)?;
-            self.n_encoding = self.file.inner().len() + self.file.memory_size();
+            self.n_encoding = self.file.inner().len() + self.file.in_progress_size();
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! happens, what was acknowledged is compared with what the head and the table answer together.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bounded;
 mod cuts;
 mod exemplars;
 mod faults;
