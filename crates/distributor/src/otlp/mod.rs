@@ -16,6 +16,7 @@ mod grpc;
 mod histogram;
 mod http;
 mod json;
+mod keys;
 mod labels;
 mod names;
 mod points;
@@ -28,6 +29,7 @@ pub use http::otlp_routes;
 use model::TenantId;
 use runtime::Reservation;
 
+use self::keys::Key;
 use self::labels::{Attributes, Fixed, Plans};
 use self::points::{Point, Shapes};
 use self::translate::Translator;
@@ -49,6 +51,8 @@ pub(crate) struct Scratch {
     plans: Plans,
     /// Labels that all series of the scope have.
     fixed: Vec<Fixed>,
+    /// Stands for them.
+    fixed_key: Key,
     resource: Attributes,
     point: Point,
     shapes: Shapes,
@@ -77,8 +81,9 @@ impl Decoder {
         });
         work.text = body;
         work.otlp = scratch;
-        work.batch.bytes.clear();
-        work.batch.bytes.extend_from_slice(&work.buffers.tail);
+        // The batch needs nothing of the body: all runs were written out.
+        std::mem::swap(&mut work.batch.bytes, &mut work.buffers.tail);
+        work.buffers.tail.clear();
         let decoded = self.conclude(tenant, work, outcome, Source::Runs)?;
         Ok((decoded, points))
     }

@@ -5,8 +5,9 @@ use wire::RefusalReason;
 
 use super::exemplars::{self, Example};
 use super::histogram::{Explicit, Exponential};
+use super::keys::{Key, Unread};
 use super::labels::{Attributes, Extra, push_label};
-use super::translate::{EXPONENTIAL, GAUGE, HISTOGRAM, Metric, SUM, SUMMARY, Translator};
+use super::translate::{EXPONENTIAL, GAUGE, HISTOGRAM, Metric, SUM, SUMMARY, SeriesName, Translator};
 use crate::canonical::describe;
 use crate::histogram::HistogramFault;
 use crate::intake::{DecodeError, Found};
@@ -16,7 +17,12 @@ use crate::remote_write::{LARGE_SERIES, stored};
 /// What all kinds of points have.
 #[derive(Debug, Default)]
 pub(super) struct Point {
+    unread: Unread,
+    /// Stands for the attributes.
+    pub(super) key: Key,
+    /// Empty until a series of the point turns out not to be known.
     pub(super) attributes: Attributes,
+    is_read: bool,
     pub(super) exemplars: Vec<Example>,
     /// Labels of the exemplars.
     pub(super) exemplar_labels: Vec<u8>,
@@ -51,10 +57,29 @@ struct Bounds {
 
 impl Point {
     fn clear(&mut self) {
+        self.unread.clear();
         self.attributes.clear();
+        self.is_read = false;
         self.exemplars.clear();
         self.exemplar_labels.clear();
         (self.start_nanos, self.nanos, self.is_stale) = (0, 0, false);
+    }
+
+    /// Takes the attribute in the field that began at `from`.
+    #[inline]
+    fn attribute(&mut self, from: usize, reader: &mut Reader<'_>, wire: Wire) -> Result<(), Malformed> {
+        reader.message(wire)?;
+        self.unread.add(from, reader.pos());
+        Ok(())
+    }
+
+    /// Reads the attributes, if that was not done.
+    pub(super) fn read_attributes(&mut self, body: &[u8]) -> Result<(), Malformed> {
+        if self.is_read {
+            return Ok(());
+        }
+        self.is_read = true;
+        self.unread.read(body, &mut self.attributes)
     }
 
     /// Takes the fields that have the same number in all kinds of points.
@@ -111,7 +136,10 @@ impl<'a> Translator<'a, '_> {
         outcome
     }
 
-    fn note_time(&mut self, point: &Point) {
+    /// All fields of a point were read.
+    #[inline]
+    fn complete(&mut self, point: &mut Point) {
+        point.key = point.unread.key(self.body, self.intake.rules.seed);
         let (earliest, latest) = self.span.unwrap_or((point.nanos, point.nanos));
         self.span = Some((earliest.min(point.nanos), latest.max(point.nanos)));
     }
@@ -124,28 +152,23 @@ impl<'a> Translator<'a, '_> {
     ) -> Result<(), DecodeError> {
         let mut value = 0.0;
         while !message.is_done() {
+            let at = message.pos();
             let (number, wire) = message.tag()?;
             match number {
                 2 | 3 => point.read_time(number, &mut message, wire)?,
                 4 => value = message.double(wire)?,
                 6 => value = message.double(wire)?.to_bits() as i64 as f64,
-                7 => point.attributes.read(message.message(wire)?)?,
+                7 => point.attribute(at, &mut message, wire)?,
                 // Prometheus keeps none of a gauge.
                 5 if metric.data == SUM => self.exemplar(message.message(wire)?, point)?,
                 8 => point.read_flags(&mut message, wire)?,
                 _ => message.skip(number, wire)?,
             }
         }
-        self.note_time(point);
-        if !self.write_run(point, &metric.labels.plain, (Extra::None, &[])) {
-            return Ok(());
-        }
-        let (found, mark) = self.find()?;
-        let columns = self.intake.columns(&found);
-        columns.push_float(point.timestamp(), point.start_timestamp(), point.value(value));
-        self.add_exemplars(&found, point, 0..point.exemplars.len());
-        self.finish(&found, mark)?;
-        self.count_refused(&found);
+        self.complete(point);
+        let examples = 0..point.exemplars.len();
+        let is_found = self.add_float(point, &metric.labels.plain, (Extra::None, &[]), value, examples)?;
+        self.points.refused += usize::from(is_found == Some(false));
         Ok(())
     }
 
@@ -159,18 +182,19 @@ impl<'a> Translator<'a, '_> {
         let mut quantiles = std::mem::take(&mut self.scratch.shapes.quantiles);
         quantiles.clear();
         while !message.is_done() {
+            let at = message.pos();
             let (number, wire) = message.tag()?;
             match number {
                 2 | 3 => point.read_time(number, &mut message, wire)?,
                 4 => count = message.double(wire)?.to_bits(),
                 5 => sum = message.double(wire)?,
                 6 => quantiles.push(read_quantile(message.message(wire)?)?),
-                7 => point.attributes.read(message.message(wire)?)?,
+                7 => point.attribute(at, &mut message, wire)?,
                 8 => point.read_flags(&mut message, wire)?,
                 _ => message.skip(number, wire)?,
             }
         }
-        self.note_time(point);
+        self.complete(point);
         let outcome = self.add_summary(metric, point, (count as f64, sum), &quantiles);
         self.scratch.shapes.quantiles = quantiles;
         outcome
@@ -179,25 +203,25 @@ impl<'a> Translator<'a, '_> {
     fn add_summary(
         &mut self,
         metric: &Metric,
-        point: &Point,
+        point: &mut Point,
         (count, sum): (f64, f64),
         quantiles: &Quantiles,
     ) -> Result<(), DecodeError> {
         let mut all_found = true;
         for (name, value) in [(&metric.labels.sum, sum), (&metric.labels.count, count)] {
-            if !self.write_run(point, name, (Extra::None, &[])) {
-                return Ok(());
-            }
-            all_found &= self.add_float(point, value, 0..0)?;
+            let is_found = self.add_float(point, name, (Extra::None, &[]), value, 0..0)?;
+            let Some(is_found) = is_found else { return Ok(()) };
+            all_found &= is_found;
         }
         let mut label = std::mem::take(&mut self.scratch.shapes.label);
         for (quantile, value) in quantiles {
             label.clear();
             push_label(&mut label, b"quantile", decimal(*quantile).as_bytes());
-            if !self.write_run(point, &metric.labels.plain, (Extra::Quantile, &label)) {
+            let extra = (Extra::Quantile, &label[..]);
+            let Some(is_found) = self.add_float(point, &metric.labels.plain, extra, *value, 0..0)? else {
                 break;
-            }
-            all_found &= self.add_float(point, *value, 0..0)?;
+            };
+            all_found &= is_found;
         }
         self.scratch.shapes.label = label;
         self.points.refused += usize::from(!all_found);
@@ -213,6 +237,7 @@ impl<'a> Translator<'a, '_> {
         let mut explicit = std::mem::take(&mut self.scratch.shapes.explicit);
         explicit.clear();
         while !message.is_done() {
+            let at = message.pos();
             let (number, wire) = message.tag()?;
             match number {
                 2 | 3 => point.read_time(number, &mut message, wire)?,
@@ -221,12 +246,12 @@ impl<'a> Translator<'a, '_> {
                 6 => read_words(&mut message, wire, &mut explicit.counts)?,
                 7 => read_words(&mut message, wire, &mut explicit.bounds)?,
                 8 => self.exemplar(message.message(wire)?, point)?,
-                9 => point.attributes.read(message.message(wire)?)?,
+                9 => point.attribute(at, &mut message, wire)?,
                 10 => point.read_flags(&mut message, wire)?,
                 _ => message.skip(number, wire)?,
             }
         }
-        self.note_time(point);
+        self.complete(point);
         let outcome = match self.intake.rules.limits.otel_convert_histograms_to_nhcb {
             true => {
                 let max_buckets = self.intake.rules.limits.max_native_histogram_buckets;
@@ -243,7 +268,7 @@ impl<'a> Translator<'a, '_> {
     fn add_classic(
         &mut self,
         metric: &Metric,
-        point: &Point,
+        point: &mut Point,
         explicit: &Explicit,
     ) -> Result<(), DecodeError> {
         let mut all_found = true;
@@ -251,10 +276,9 @@ impl<'a> Translator<'a, '_> {
             [(&metric.labels.sum, explicit.sum), (&metric.labels.count, Some(explicit.count as f64))];
         for (name, value) in totals {
             let Some(value) = value else { continue };
-            if !self.write_run(point, name, (Extra::None, &[])) {
-                return Ok(());
-            }
-            all_found &= self.add_float(point, value, 0..0)?;
+            let is_found = self.add_float(point, name, (Extra::None, &[]), value, 0..0)?;
+            let Some(is_found) = is_found else { return Ok(()) };
+            all_found &= is_found;
         }
         let mut bounds = std::mem::take(&mut self.scratch.shapes.bounds);
         bounds.prepare(&explicit.bounds);
@@ -268,10 +292,10 @@ impl<'a> Translator<'a, '_> {
             let n = point.exemplars[first..].iter().take_while(|example| is_last || example.value <= bound);
             let examples = first..first + n.count();
             first = examples.end;
-            if !self.write_run(point, &metric.labels.bucket, (Extra::Le, bounds.label(i, is_last))) {
-                break;
-            }
-            all_found &= self.add_float(point, below as f64, examples)?;
+            let extra = (Extra::Le, bounds.label(i, is_last));
+            let is_found = self.add_float(point, &metric.labels.bucket, extra, below as f64, examples)?;
+            let Some(is_found) = is_found else { break };
+            all_found &= is_found;
         }
         self.scratch.shapes.bounds = bounds;
         self.points.refused += usize::from(!all_found);
@@ -287,9 +311,10 @@ impl<'a> Translator<'a, '_> {
         let mut exponential = std::mem::take(&mut self.scratch.shapes.exponential);
         exponential.clear();
         while !message.is_done() {
+            let at = message.pos();
             let (number, wire) = message.tag()?;
             match number {
-                1 => point.attributes.read(message.message(wire)?)?,
+                1 => point.attribute(at, &mut message, wire)?,
                 2 | 3 => point.read_time(number, &mut message, wire)?,
                 4 => exponential.count = message.double(wire)?.to_bits(),
                 5 => exponential.sum = message.double(wire)?,
@@ -302,7 +327,7 @@ impl<'a> Translator<'a, '_> {
                 _ => message.skip(number, wire)?,
             }
         }
-        self.note_time(point);
+        self.complete(point);
         let max_buckets = self.intake.rules.limits.max_native_histogram_buckets;
         let histogram = exponential.native(point.is_stale, metric.is_delta, max_buckets);
         self.scratch.shapes.exponential = exponential;
@@ -312,22 +337,23 @@ impl<'a> Translator<'a, '_> {
     fn add_native(
         &mut self,
         metric: &Metric,
-        point: &Point,
+        point: &mut Point,
         histogram: Result<model::Histogram, HistogramFault>,
     ) -> Result<(), DecodeError> {
-        if !self.write_run(point, &metric.labels.plain, (Extra::None, &[])) {
-            return Ok(());
-        }
+        let (name, extra) = (&metric.labels.plain, (Extra::None, &[][..]));
         let histogram = match histogram {
             Ok(histogram) => Box::new(histogram),
             Err(fault) => {
+                if !self.write_run(point, name, extra)? {
+                    return Ok(());
+                }
                 let text = format!("{fault}: {} at {}", describe(&self.scratch.run), point.timestamp());
                 self.intake.counts.histograms += 1;
                 self.refuse(RefusalReason::InvalidHistogram, || text);
                 return Ok(());
             }
         };
-        let (found, mark) = self.find()?;
+        let Some((found, mark)) = self.find(point, name, extra)? else { return Ok(()) };
         let (timestamp, start_timestamp) = (point.timestamp(), point.start_timestamp());
         let sample = HistogramSample { timestamp, start_timestamp, histogram };
         self.intake.columns(&found).histograms.push(sample);
@@ -337,19 +363,22 @@ impl<'a> Translator<'a, '_> {
         Ok(())
     }
 
-    /// Adds a float to the series whose run lies in the scratch. False when the series is refused.
+    /// Adds a float to a series of the point. False when the series is refused, `None` when the point is.
+    #[inline]
     fn add_float(
         &mut self,
-        point: &Point,
+        point: &mut Point,
+        name: &SeriesName,
+        extra: (Extra, &[u8]),
         value: f64,
         examples: std::ops::Range<usize>,
-    ) -> Result<bool, DecodeError> {
-        let (found, mark) = self.find()?;
+    ) -> Result<Option<bool>, DecodeError> {
+        let Some((found, mark)) = self.find(point, name, extra)? else { return Ok(None) };
         let columns = self.intake.columns(&found);
         columns.push_float(point.timestamp(), point.start_timestamp(), point.value(value));
         self.add_exemplars(&found, point, examples);
         self.finish(&found, mark)?;
-        Ok(matches!(found, Found::Series(_)))
+        Ok(Some(matches!(found, Found::Series(_))))
     }
 
     fn count_refused(&mut self, found: &Found) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use model::{Metadata, MetricType};
 use wire::RefusalReason;
 
-use super::labels::{Attributes, Context, Fixed, push_label};
+use super::keys::Key;
+use super::labels::{Attributes, Context, Extra, Fixed, push_label};
 use super::names::{Kind, Naming, unit};
 use super::points::Point;
 use super::{Points, Scratch};
@@ -39,13 +40,20 @@ pub(super) struct Metric {
     pub(super) labels: SeriesNames,
 }
 
-/// `__name__` labels, ready for a run.
+/// The names of a metric's series.
 #[derive(Debug, Default)]
 pub(super) struct SeriesNames {
-    pub(super) plain: Vec<u8>,
-    pub(super) sum: Vec<u8>,
-    pub(super) count: Vec<u8>,
-    pub(super) bucket: Vec<u8>,
+    pub(super) plain: SeriesName,
+    pub(super) sum: SeriesName,
+    pub(super) count: SeriesName,
+    pub(super) bucket: SeriesName,
+}
+
+/// A `__name__` label, ready for a run, and what stands for it beside the labels of resource and scope.
+#[derive(Debug, Default)]
+pub(super) struct SeriesName {
+    label: Vec<u8>,
+    key: Key,
 }
 
 /// A metric's own fields, before its data are looked at.
@@ -180,6 +188,7 @@ impl<'a, 'i> Translator<'a, 'i> {
     fn enter<'l>(&mut self, labels: impl Iterator<Item = &'l Fixed>) {
         self.scratch.fixed.clear();
         self.scratch.fixed.extend(labels.cloned());
+        self.scratch.fixed_key = Key::of_fixed(&self.scratch.fixed, self.intake.rules.seed);
         self.scratch.plans.forget();
     }
 
@@ -248,7 +257,7 @@ impl<'a, 'i> Translator<'a, 'i> {
                 return self.refuse_all(messages.clone(), data, RefusalReason::Untranslatable, || why);
             }
         };
-        let labels = SeriesNames::of(&name, data);
+        let labels = SeriesNames::of(&name, data, self.scratch.fixed_key, self.intake.rules.seed);
         let metric = Metric { name, data, is_delta, labels };
         let n_before = self.points.received;
         let mut messages = messages.clone();
@@ -306,12 +315,42 @@ impl<'a, 'i> Translator<'a, 'i> {
         self.intake.refused.refuse(reason, 1, message);
     }
 
-    /// The series with the run that lies in the scratch.
-    pub(super) fn find(&mut self) -> Result<(Found, Mark), DecodeError> {
-        let run = &self.scratch.run[..];
-        if self.intake.n_appended() > self.max_bytes {
-            return Err(DecodeError::Expands { limit: self.max_bytes as u64 });
+    /// The series that a name and perhaps a bound make of a point. Its run is only written when it is not known.
+    /// `None`, and the point is refused, when that cannot be.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        point: &mut Point,
+        name: &SeriesName,
+        extra: (Extra, &[u8]),
+    ) -> Result<Option<(Found, Mark)>, DecodeError> {
+        self.check_size()?;
+        let key = name.key.and(point.key);
+        let key = match extra.0 {
+            Extra::None => key,
+            Extra::Le | Extra::Quantile => key.and(Key::of(extra.1, self.intake.rules.seed)),
+        };
+        let found = match self.intake.known(key.as_run_hash()) {
+            Some(found) => found,
+            None if !self.write_run(point, name, extra)? => return Ok(None),
+            None => self.intake.work_out_as(&self.scratch.run, key.as_run_hash())?,
+        };
+        let mark = Mark::of(self.intake.columns(&found));
+        Ok(Some((found, mark)))
+    }
+
+    #[inline]
+    fn check_size(&self) -> Result<(), DecodeError> {
+        match self.intake.n_appended() > self.max_bytes {
+            true => Err(DecodeError::Expands { limit: self.max_bytes as u64 }),
+            false => Ok(()),
         }
+    }
+
+    /// The series with the run that lies in the scratch.
+    fn find_run(&mut self) -> Result<(Found, Mark), DecodeError> {
+        self.check_size()?;
+        let run = &self.scratch.run[..];
         let found = match self.intake.expected(run, None) {
             Some((place, _)) => Found::Series(place),
             None => self.intake.look_up(run, None)?,
@@ -327,18 +366,19 @@ impl<'a, 'i> Translator<'a, 'i> {
     /// Writes the label run of a point into the scratch. False, and the point is refused, when that cannot be.
     pub(super) fn write_run(
         &mut self,
-        point: &Point,
-        name: &[u8],
-        extra: (super::labels::Extra, &[u8]),
-    ) -> bool {
+        point: &mut Point,
+        name: &SeriesName,
+        extra: (Extra, &[u8]),
+    ) -> Result<bool, Malformed> {
+        point.read_attributes(self.body)?;
         let Scratch { plans, run, fixed, .. } = &mut *self.scratch;
         let context = Context { naming: self.naming, fixed };
-        let written = plans.write(run, self.body, &point.attributes, context, name, extra);
+        let written = plans.write(run, self.body, &point.attributes, context, &name.label, extra);
         match written {
-            Ok(()) => true,
+            Ok(()) => Ok(true),
             Err(why) => {
                 self.refuse(RefusalReason::Untranslatable, || why);
-                false
+                Ok(false)
             }
         }
     }
@@ -360,7 +400,7 @@ impl<'a, 'i> Translator<'a, 'i> {
         push_label(&mut name, b"__name__", b"target_info");
         let Scratch { plans, run, fixed, .. } = &mut *self.scratch;
         let context = Context { naming: self.naming, fixed };
-        let extra = (super::labels::Extra::None, &[][..]);
+        let extra = (Extra::None, &[][..]);
         // A resource that cannot be told leaves its series as they are.
         if plans.write(run, self.body, resource, context, &name, extra).is_err() || !has_identity(run) {
             return Ok(());
@@ -370,7 +410,7 @@ impl<'a, 'i> Translator<'a, 'i> {
         let n =
             (latest.saturating_sub(earliest).max(0) as u64).div_ceil(TARGET_INFO_STEP).min(MAX_TARGET_INFO);
         self.intake.expect_bytes(n as usize * 2)?;
-        let (found, mark) = self.find()?;
+        let (found, mark) = self.find_run()?;
         let first = earliest.max(latest.saturating_sub((n * TARGET_INFO_STEP) as i64));
         let columns = self.intake.columns(&found);
         for i in 0..n {
@@ -387,11 +427,12 @@ impl<'a, 'i> Translator<'a, 'i> {
 }
 
 impl SeriesNames {
-    fn of(name: &str, data: u32) -> SeriesNames {
+    fn of(name: &str, data: u32, fixed: Key, seed: u64) -> SeriesNames {
         let label = |suffix: &str| {
             let mut label = Vec::new();
             push_label(&mut label, b"__name__", [name, suffix].concat().as_bytes());
-            label
+            let key = fixed.and(Key::of(&label, seed));
+            SeriesName { label, key }
         };
         let plain = label("");
         match data {
