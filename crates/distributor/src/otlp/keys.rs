@@ -11,7 +11,7 @@ use crate::memo::RunHash;
 use crate::proto::{Malformed, Reader};
 
 /// The hash of one of the four, or of several.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Key(u128);
 
 impl Key {

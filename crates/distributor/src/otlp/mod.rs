@@ -12,7 +12,9 @@
 
 mod answer;
 mod exemplars;
+mod families;
 mod grpc;
+mod header;
 mod histogram;
 mod http;
 mod json;
@@ -29,6 +31,7 @@ pub use http::otlp_routes;
 use model::TenantId;
 use runtime::Reservation;
 
+use self::families::Families;
 use self::keys::Key;
 use self::labels::{Attributes, Fixed, Plans};
 use self::points::{Point, Shapes};
@@ -49,6 +52,7 @@ pub struct Points {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     plans: Plans,
+    families: Families,
     /// Labels that all series of the scope have.
     fixed: Vec<Fixed>,
     /// Stands for them.

@@ -4,10 +4,12 @@ use model::{Exemplar, HistogramSample, STALE_NAN};
 use wire::RefusalReason;
 
 use super::exemplars::{self, Example};
+use super::families::SeriesName;
+use super::header::{EXPONENTIAL, GAUGE, HISTOGRAM, SUM, SUMMARY};
 use super::histogram::{Explicit, Exponential};
 use super::keys::{Key, Unread};
 use super::labels::{Attributes, Extra, push_label};
-use super::translate::{EXPONENTIAL, GAUGE, HISTOGRAM, Metric, SUM, SUMMARY, SeriesName, Translator};
+use super::translate::{Metric, Translator};
 use crate::canonical::describe;
 use crate::histogram::HistogramFault;
 use crate::intake::{DecodeError, Found};
@@ -118,22 +120,24 @@ fn millis(nanos: u64) -> i64 {
 }
 
 impl<'a> Translator<'a, '_> {
-    pub(super) fn point(&mut self, metric: &Metric, message: Reader<'a>) -> Result<(), DecodeError> {
-        let mut point = std::mem::take(&mut self.scratch.point);
+    pub(super) fn point(
+        &mut self,
+        metric: &Metric,
+        message: Reader<'a>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
         point.clear();
         if message.rest().len() > LARGE_SERIES {
             // A bucket of a few bytes becomes eight, or a series; a character may take six to be written as JSON.
             self.intake.expect_bytes(message.rest().len())?;
         }
-        let outcome = match metric.data {
-            GAUGE | SUM => self.number(metric, message, &mut point),
-            HISTOGRAM => self.explicit(metric, message, &mut point),
-            EXPONENTIAL => self.exponential(metric, message, &mut point),
-            SUMMARY => self.summary(metric, message, &mut point),
+        match metric.data {
+            GAUGE | SUM => self.number(metric, message, point),
+            HISTOGRAM => self.explicit(metric, message, point),
+            EXPONENTIAL => self.exponential(metric, message, point),
+            SUMMARY => self.summary(metric, message, point),
             _ => Ok(()),
-        };
-        self.scratch.point = point;
-        outcome
+        }
     }
 
     /// All fields of a point were read.
@@ -167,7 +171,7 @@ impl<'a> Translator<'a, '_> {
         }
         self.complete(point);
         let examples = 0..point.exemplars.len();
-        let is_found = self.add_float(point, &metric.labels.plain, (Extra::None, &[]), value, examples)?;
+        let is_found = self.add_float(point, &metric.family.plain, (Extra::None, &[]), value, examples)?;
         self.points.refused += usize::from(is_found == Some(false));
         Ok(())
     }
@@ -208,7 +212,7 @@ impl<'a> Translator<'a, '_> {
         quantiles: &Quantiles,
     ) -> Result<(), DecodeError> {
         let mut all_found = true;
-        for (name, value) in [(&metric.labels.sum, sum), (&metric.labels.count, count)] {
+        for (name, value) in [(&metric.family.sum, sum), (&metric.family.count, count)] {
             let is_found = self.add_float(point, name, (Extra::None, &[]), value, 0..0)?;
             let Some(is_found) = is_found else { return Ok(()) };
             all_found &= is_found;
@@ -218,7 +222,7 @@ impl<'a> Translator<'a, '_> {
             label.clear();
             push_label(&mut label, b"quantile", decimal(*quantile).as_bytes());
             let extra = (Extra::Quantile, &label[..]);
-            let Some(is_found) = self.add_float(point, &metric.labels.plain, extra, *value, 0..0)? else {
+            let Some(is_found) = self.add_float(point, &metric.family.plain, extra, *value, 0..0)? else {
                 break;
             };
             all_found &= is_found;
@@ -273,7 +277,7 @@ impl<'a> Translator<'a, '_> {
     ) -> Result<(), DecodeError> {
         let mut all_found = true;
         let totals =
-            [(&metric.labels.sum, explicit.sum), (&metric.labels.count, Some(explicit.count as f64))];
+            [(&metric.family.sum, explicit.sum), (&metric.family.count, Some(explicit.count as f64))];
         for (name, value) in totals {
             let Some(value) = value else { continue };
             let is_found = self.add_float(point, name, (Extra::None, &[]), value, 0..0)?;
@@ -293,7 +297,7 @@ impl<'a> Translator<'a, '_> {
             let examples = first..first + n.count();
             first = examples.end;
             let extra = (Extra::Le, bounds.label(i, is_last));
-            let is_found = self.add_float(point, &metric.labels.bucket, extra, below as f64, examples)?;
+            let is_found = self.add_float(point, &metric.family.bucket, extra, below as f64, examples)?;
             let Some(is_found) = is_found else { break };
             all_found &= is_found;
         }
@@ -340,7 +344,7 @@ impl<'a> Translator<'a, '_> {
         point: &mut Point,
         histogram: Result<model::Histogram, HistogramFault>,
     ) -> Result<(), DecodeError> {
-        let (name, extra) = (&metric.labels.plain, (Extra::None, &[][..]));
+        let (name, extra) = (&metric.family.plain, (Extra::None, &[][..]));
         let histogram = match histogram {
             Ok(histogram) => Box::new(histogram),
             Err(fault) => {

@@ -1,13 +1,19 @@
 //! From an `ExportMetricsServiceRequest` to series: the walk over resources, scopes and metrics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{Metadata, MetricType};
 use wire::RefusalReason;
 
+use super::families::{Family, Given, SeriesName};
+use super::header::{
+    CUMULATIVE, DELTA, EXPONENTIAL, GAUGE, HISTOGRAM, Header, SUM, metric_type, read_header,
+    temporality_message,
+};
 use super::keys::Key;
 use super::labels::{Attributes, Context, Extra, Fixed, push_label};
-use super::names::{Kind, Naming, unit};
+use super::names::{Kind, Naming};
 use super::points::Point;
 use super::{Points, Scratch};
 use crate::intake::{DecodeError, Found, Intake, Mark};
@@ -30,52 +36,12 @@ pub(super) struct Translator<'a, 'i> {
 
 /// What the points of a metric have in common.
 pub(super) struct Metric {
-    /// The family's name.
-    pub(super) name: String,
+    pub(super) family: Arc<Family>,
     /// Field number of its kind of data.
     pub(super) data: u32,
     /// Whether its points are differences since the last ones.
     pub(super) is_delta: bool,
-    /// Labels with the names of its series.
-    pub(super) labels: SeriesNames,
 }
-
-/// The names of a metric's series.
-#[derive(Debug, Default)]
-pub(super) struct SeriesNames {
-    pub(super) plain: SeriesName,
-    pub(super) sum: SeriesName,
-    pub(super) count: SeriesName,
-    pub(super) bucket: SeriesName,
-}
-
-/// A `__name__` label, ready for a run, and what stands for it beside the labels of resource and scope.
-#[derive(Debug, Default)]
-pub(super) struct SeriesName {
-    label: Vec<u8>,
-    key: Key,
-}
-
-/// A metric's own fields, before its data are looked at.
-#[derive(Default)]
-struct Header<'a> {
-    name: &'a [u8],
-    description: &'a [u8],
-    unit: &'a [u8],
-    /// Field number of the data, and where the first message of them begins; more of the same follow.
-    data: Option<(u32, Reader<'a>)>,
-    temporality: u64,
-    is_monotonic: bool,
-}
-
-pub(super) const GAUGE: u32 = 5;
-pub(super) const SUM: u32 = 7;
-pub(super) const HISTOGRAM: u32 = 9;
-pub(super) const EXPONENTIAL: u32 = 10;
-pub(super) const SUMMARY: u32 = 11;
-
-const DELTA: u64 = 1;
-const CUMULATIVE: u64 = 2;
 
 const SERVICE_NAME: &str = "service.name";
 const SERVICE_NAMESPACE: &str = "service.namespace";
@@ -98,6 +64,7 @@ impl<'a, 'i> Translator<'a, 'i> {
     ) -> Translator<'a, 'i> {
         let naming = Naming::of(intake.rules.limits);
         scratch.plans.reset();
+        scratch.families.under(naming, intake.rules.seed);
         let points = Points::default();
         Translator { body, intake, metadata, scratch, points, naming, max_bytes, span: None }
     }
@@ -245,37 +212,48 @@ impl<'a, 'i> Translator<'a, 'i> {
                 temporality_message(&header)
             });
         }
-        let (given, unit_text) = (String::from_utf8_lossy(header.name), String::from_utf8_lossy(header.unit));
         let kind = match data {
             GAUGE => Kind::Gauge,
             SUM if header.is_monotonic => Kind::Counter,
             _ => Kind::Other,
         };
-        let name = match self.naming.metric(&given, &unit_text, kind) {
-            Ok(name) => name,
+        let given = Given { name: header.name, unit: header.unit, kind, data };
+        let family = match self.scratch.families.get(given) {
+            Ok(family) => family,
             Err(why) => {
                 return self.refuse_all(messages.clone(), data, RefusalReason::Untranslatable, || why);
             }
         };
-        let labels = SeriesNames::of(&name, data, self.scratch.fixed_key, self.intake.rules.seed);
-        let metric = Metric { name, data, is_delta, labels };
+        let metric = Metric { family, data, is_delta };
         let n_before = self.points.received;
-        let mut messages = messages.clone();
-        while let Some(mut points) = next_message(&mut messages, data)? {
-            while let Some(point) = next_message(&mut points, 1)? {
-                self.points.received += 1;
-                self.point(&metric, point)?;
-            }
-        }
+        let mut point = std::mem::take(&mut self.scratch.point);
+        let outcome = self.all_points(&metric, messages.clone(), &mut point);
+        self.scratch.point = point;
+        outcome?;
         if self.points.received > n_before {
             self.describe(&metric, metric_type(data, is_delta, header.is_monotonic), &header);
         }
         Ok(())
     }
 
+    fn all_points(
+        &mut self,
+        metric: &Metric,
+        mut messages: Reader<'a>,
+        point: &mut Point,
+    ) -> Result<(), DecodeError> {
+        while let Some(mut points) = next_message(&mut messages, metric.data)? {
+            while let Some(message) = next_message(&mut points, 1)? {
+                self.points.received += 1;
+                self.point(metric, message, point)?;
+            }
+        }
+        Ok(())
+    }
+
     fn describe(&mut self, metric: &Metric, metric_type: MetricType, header: &Header<'_>) {
-        let unit = unit(&String::from_utf8_lossy(header.unit));
-        self.add_metadata(metric.name.as_bytes(), metric_type, header.description, unit.as_bytes());
+        let Family { name, unit, .. } = &*metric.family;
+        self.add_metadata(name.as_bytes(), metric_type, header.description, unit.as_bytes());
     }
 
     fn add_metadata(&mut self, family: &[u8], metric_type: MetricType, help: &[u8], unit: &[u8]) {
@@ -325,7 +303,7 @@ impl<'a, 'i> Translator<'a, 'i> {
         extra: (Extra, &[u8]),
     ) -> Result<Option<(Found, Mark)>, DecodeError> {
         self.check_size()?;
-        let key = name.key.and(point.key);
+        let key = self.scratch.fixed_key.and(name.key).and(point.key);
         let key = match extra.0 {
             Extra::None => key,
             Extra::Le | Extra::Quantile => key.and(Key::of(extra.1, self.intake.rules.seed)),
@@ -426,46 +404,6 @@ impl<'a, 'i> Translator<'a, 'i> {
     }
 }
 
-impl SeriesNames {
-    fn of(name: &str, data: u32, fixed: Key, seed: u64) -> SeriesNames {
-        let label = |suffix: &str| {
-            let mut label = Vec::new();
-            push_label(&mut label, b"__name__", [name, suffix].concat().as_bytes());
-            let key = fixed.and(Key::of(&label, seed));
-            SeriesName { label, key }
-        };
-        let plain = label("");
-        match data {
-            HISTOGRAM | SUMMARY => {
-                SeriesNames { plain, sum: label("_sum"), count: label("_count"), bucket: label("_bucket") }
-            }
-            _ => SeriesNames { plain, ..SeriesNames::default() },
-        }
-    }
-}
-
-fn temporality_message(header: &Header<'_>) -> String {
-    let name = String::from_utf8_lossy(header.name);
-    if header.temporality == DELTA {
-        format!(
-            "metric {name:?} has delta temporality; the limit otel_native_delta_ingestion is false: let the sender export totals, or a collector add the differences up (deltatocumulative)"
-        )
-    } else {
-        format!("metric {name:?} does not say whether its points are totals or differences")
-    }
-}
-
-fn metric_type(data: u32, is_delta: bool, is_monotonic: bool) -> MetricType {
-    match data {
-        GAUGE => MetricType::Gauge,
-        SUMMARY => MetricType::Summary,
-        _ if is_delta => MetricType::Unknown,
-        SUM if is_monotonic => MetricType::Counter,
-        SUM => MetricType::Gauge,
-        _ => MetricType::Histogram,
-    }
-}
-
 /// Puts a label in the place of one with the same name. An empty value takes a label away that does not win.
 fn set(labels: &mut BTreeMap<String, Fixed>, name: String, value: &[u8], wins: bool) {
     if value.is_empty() && !wins {
@@ -478,44 +416,6 @@ fn set(labels: &mut BTreeMap<String, Fixed>, name: String, value: &[u8], wins: b
 
 fn has_identity(run: &[u8]) -> bool {
     model::runs(run).any(|(name, value)| matches!(name, "job" | "instance") && !value.is_empty())
-}
-
-fn read_header(mut message: Reader<'_>) -> Result<Header<'_>, Malformed> {
-    let mut header = Header::default();
-    while !message.is_done() {
-        let at = message.clone();
-        let (number, wire) = message.tag()?;
-        match number {
-            1 => header.name = message.bytes(wire)?,
-            2 => header.description = message.bytes(wire)?,
-            3 => header.unit = message.bytes(wire)?,
-            GAUGE | SUM | HISTOGRAM | EXPONENTIAL | SUMMARY => {
-                // Of two kinds of data the last counts; two messages of one kind are one.
-                if header.data.as_ref().is_none_or(|(last, _)| *last != number) {
-                    header.data = Some((number, at));
-                    (header.temporality, header.is_monotonic) = (0, false);
-                }
-                read_kind(message.message(wire)?, number, &mut header)?;
-            }
-            _ => message.skip(number, wire)?,
-        }
-    }
-    Ok(header)
-}
-
-fn read_kind(mut data: Reader<'_>, kind: u32, header: &mut Header<'_>) -> Result<(), Malformed> {
-    if matches!(kind, GAUGE | SUMMARY) {
-        return Ok(());
-    }
-    while !data.is_done() {
-        let (number, wire) = data.tag()?;
-        match number {
-            2 => header.temporality = data.uint64(wire)?,
-            3 if kind == SUM => header.is_monotonic = data.uint64(wire)? != 0,
-            _ => data.skip(number, wire)?,
-        }
-    }
-    Ok(())
 }
 
 /// Reads the attributes that lie in field `number` of a message.
