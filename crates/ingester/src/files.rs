@@ -21,9 +21,10 @@ use crate::tenants::Tenant;
 const MOST_BYTES: u64 = 128 << 20;
 /// Below this there would be more files than memory saved.
 const LEAST_BYTES: u64 = 1 << 20;
-/// Which part of the head's share a file may take beside it. Measured with series of 1 KB of labels: all that a flush
-/// takes is twice that.
+/// Which part of the head's share a file may take beside it.
 const PART_OF_HEAD: u64 = 8;
+/// What the encoder's own buffers take, however small the file: contexts of compression, pages, dictionaries.
+const ENCODER_BYTES: u64 = 2 << 20;
 
 /// Files that are uploaded and in no commit yet, in the order of their rows.
 #[derive(Debug, Default)]
@@ -138,7 +139,10 @@ impl Inner {
     fn file_bytes(&self) -> usize {
         let bytes = match self.memory.limit() {
             0 => MOST_BYTES,
-            limit => (limit / PART_OF_HEAD).clamp(LEAST_BYTES, MOST_BYTES),
+            limit => {
+                let share = limit / PART_OF_HEAD;
+                share.saturating_sub(ENCODER_BYTES).clamp(LEAST_BYTES, MOST_BYTES)
+            }
         };
         bytes as usize
     }

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::time::Duration;
 
 use system_tests::{Firn, TimeSeries, WriteRequest, now_ms, wait_until};
@@ -9,6 +10,9 @@ const LIMIT_MIB: u64 = 64;
 const LOADED_LIMIT_MIB: u64 = if cfg!(debug_assertions) { 80 } else { 64 };
 /// Series of one request.
 const BATCH: usize = 500;
+/// With long labels.
+const LONG_LIMIT_MIB: u64 = 96;
+const LONG_BATCH: usize = 200;
 
 #[test]
 fn the_memory_limit_refuses_new_series_by_name_and_holds() {
@@ -88,6 +92,76 @@ fn the_memory_limit_holds_under_heavy_queries_large_bodies_and_replay() {
     assert_eq!(values(&firn, "count(memory)"), [40.0 * BATCH as f64]);
     let peak = hold(&mut firn, LOADED_LIMIT_MIB, "after replay and a query");
     println!("peak RSS {} MiB after replay", peak >> 10);
+}
+
+#[test]
+fn the_memory_limit_holds_while_series_with_long_labels_are_flushed() {
+    let memory = format!("--memory-limit={LONG_LIMIT_MIB}MiB");
+    // Nothing is cut before memory is full, so that all of it is flushed at once.
+    let (dir, mut firn) =
+        start(&[&memory, "-ingester.cut-at-memory-percent=100", "-ingester.check-interval=1h"]);
+    let mut n_taken = 0;
+    let refusal = loop {
+        let answer = firn.push(&long_labels(n_taken)).unwrap();
+        if answer.status != 204 {
+            break answer;
+        }
+        n_taken += 1;
+        assert!(n_taken < 2_000, "memory is never full");
+    };
+    expect("series with long labels", &refusal, 503, &["memory_limit"]);
+    let full = hold(&mut firn, LONG_LIMIT_MIB, "when memory was full");
+    firn.flush_all().unwrap();
+    let peak = hold(&mut firn, LONG_LIMIT_MIB, "after the flush");
+    for batch in [0, n_taken / 2, n_taken - 1] {
+        let count = values(&firn, &format!("count(long{{batch=\"{batch}\"}})"));
+        assert_eq!(count, [LONG_BATCH as f64], "batch {batch}");
+    }
+    let (n_files, n_samples) = committed(dir.path());
+    assert!(n_files > 1, "a flush of {n_taken} batches made one file");
+    assert_eq!(n_samples, (n_taken * LONG_BATCH) as u64);
+    println!(
+        "{n_samples} series with a label of 1,000 bytes: {n_files} files, peak RSS {} MiB before the flush, {} MiB after",
+        full >> 10,
+        peak >> 10
+    );
+}
+
+/// Files that commits added, and their samples.
+fn committed(data: &Path) -> (usize, u64) {
+    let log = data.join("tables/anonymous/metrics/_delta_log");
+    let (mut n_files, mut n_samples) = (0, 0);
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            let action: serde_json::Value = serde_json::from_str(line).unwrap();
+            let Some(samples) = action["add"]["tags"]["firn.samples"].as_str() else { continue };
+            n_files += 1;
+            n_samples += samples.parse::<u64>().unwrap();
+        }
+    }
+    (n_files, n_samples)
+}
+
+/// A batch of series, each with a label of 1,000 bytes that no other has and that does not compress well.
+fn long_labels(batch: usize) -> WriteRequest {
+    let mut request = WriteRequest::default();
+    let now = now_ms();
+    for i in 0..LONG_BATCH {
+        let mut state = (batch * LONG_BATCH + i) as u64 + 1;
+        let mut digits = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:010x}", state >> 24)
+        };
+        let unique: String = (0..100).map(|_| digits()).collect();
+        let batch = batch.to_string();
+        let labels = [("__name__", "long"), ("batch", &batch), ("job", "long"), ("unique", &unique)];
+        request.push(&TimeSeries::new(labels).sample(now, 1.0));
+    }
+    request
 }
 
 /// Clients that ask for everything and push more than fits, at the same time. Each is answered or refused by name.
