@@ -18,8 +18,8 @@ fn send(firn: &Firn, body: &[u8]) -> Answer {
 
 /// Series of the job `v2`: name, timestamp and value.
 fn request(series: &[(&str, i64, f64)]) -> pb::Request {
-    let mut request = pb::Request::default();
-    request.symbols = ["", "__name__", "job", "v2"].map(str::to_string).to_vec();
+    let symbols = ["", "__name__", "job", "v2"].map(str::to_string).to_vec();
+    let mut request = pb::Request { symbols, ..pb::Request::default() };
     for (name, timestamp, value) in series {
         request.symbols.push((*name).to_string());
         let name = request.symbols.len() as u32 - 1;
