@@ -63,9 +63,11 @@ impl MemoryBudget {
     }
 
     /// What is left of `limit` bytes for a process that has `taken` some before it holds any data: its code, its
-    /// libraries, its threads. 0 is no limit. However little is left, a tenth of the limit is to be worked with.
+    /// libraries, its threads. A quarter more is set aside for code that only work touches (measured: 38 MiB of a debug
+    /// build at the start, 46 after queries and flushes). 0 is no limit. However little is left, a tenth of the limit
+    /// is to be worked with.
     pub fn of_process(limit: u64, taken: u64) -> MemoryBudget {
-        MemoryBudget::new(limit.saturating_sub(taken).max(limit / 10))
+        MemoryBudget::new(limit.saturating_sub(taken + taken / 4).max(limit / 10))
     }
 
     /// A budget without limit.
