@@ -83,7 +83,13 @@ impl Bucket {
     /// Opens a bucket after a probe that its store does all that tables need.
     pub async fn open(config: Config, deps: Deps) -> Result<Arc<Bucket>, BucketError> {
         let shared = Arc::new(Shared { config, store: deps.store, clock: deps.clock });
-        shared.probe().await?;
+        match shared.probe().await {
+            // A log is there to keep what a full disk cannot take; a process that does not start keeps nothing.
+            Err(e) if is_full(&e) => {
+                tracing::error!(error = %e, "the store is full, nothing is written to it")
+            }
+            probed => probed?,
+        }
         Ok(Arc::new(Bucket { shared, tables: Mutex::default() }))
     }
 
@@ -135,6 +141,12 @@ impl Bucket {
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.shared.store
     }
+}
+
+/// Whether a folder's disk has no room (`ENOSPC`). The folder's own conditional put is ours and needs no proof.
+fn is_full(error: &BucketError) -> bool {
+    let no_space = std::io::Error::from(std::io::ErrorKind::StorageFull).to_string();
+    matches!(error, BucketError::Unavailable { reason, .. } if reason.contains("os error 28") || reason.contains(&no_space))
 }
 
 impl Shared {
