@@ -81,9 +81,51 @@ fn resource_metrics(target: usize, round: u64) -> ResourceMetrics {
 }
 
 fn otlp(round: u64) -> Vec<Vec<u8>> {
+    requests(|target| resource_metrics(target, round))
+}
+
+/// As many samples in histograms: ten buckets, a sum and a count in each point.
+fn otlp_histograms(round: u64) -> Vec<Vec<u8>> {
+    const BUCKETS: usize = 10;
+    const PER_METRIC: usize = 6;
+    const HISTOGRAMS: usize = METRICS * POINTS / (BUCKETS + 2) / PER_METRIC;
+    let point = |target: usize, metric: usize, i: usize| {
+        let (_, timestamp) = measured(target, metric, i, round);
+        HistogramDataPoint {
+            attributes: vec![
+                attribute("method", "GET".to_string()),
+                attribute("route", format!("/api/v1/things/{i}")),
+                attribute("status", "200".to_string()),
+            ],
+            start_time_unix_nano: 1_795_250_000_000_000_000,
+            time_unix_nano: timestamp as u64 * 1_000_000,
+            count: BUCKETS as u64 * round,
+            sum: Some(round as f64),
+            bucket_counts: vec![round; BUCKETS],
+            explicit_bounds: (1..BUCKETS).map(|i| i as f64 * 0.25).collect(),
+            ..Default::default()
+        }
+    };
+    let metric = |target: usize, metric: usize| Metric {
+        name: format!("http.server.some.longer.name.{metric}"),
+        unit: "s".to_string(),
+        data: Some(Data::Histogram(Histogram {
+            data_points: (0..PER_METRIC).map(|i| point(target, metric, i)).collect(),
+            aggregation_temporality: 2,
+        })),
+        ..Default::default()
+    };
+    requests(|target| {
+        let mut resource = resource_metrics(target, round);
+        resource.scope_metrics[0].metrics = (0..HISTOGRAMS).map(|i| metric(target, i)).collect();
+        resource
+    })
+}
+
+fn requests(make: impl Fn(usize) -> ResourceMetrics) -> Vec<Vec<u8>> {
     let targets: Vec<usize> = (0..TARGETS).collect();
     let body = |targets: &[usize]| {
-        let resource_metrics = targets.iter().map(|target| resource_metrics(*target, round)).collect();
+        let resource_metrics = targets.iter().map(|target| make(*target)).collect();
         ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
     };
     targets.chunks(TARGETS_PER_BODY).map(body).collect()
@@ -163,6 +205,12 @@ fn remote_write_1(bencher: divan::Bencher) {
 #[divan::bench]
 fn otlp_protobuf(bencher: divan::Bencher) {
     repeated(bencher, Protocol::Otlp, otlp);
+}
+
+/// The same number of samples, most of them in buckets.
+#[divan::bench]
+fn otlp_protobuf_histograms(bencher: divan::Bencher) {
+    repeated(bencher, Protocol::Otlp, otlp_histograms);
 }
 
 /// Nothing was seen before.
