@@ -63,8 +63,11 @@ struct Plan {
     parts: Vec<Part>,
     /// Label names and whole labels.
     bytes: Vec<u8>,
-    /// Attributes whose values become one.
+    /// Attributes that lead to one name.
     joined: Vec<u32>,
+    /// Whether the values of such become one. Where names stay as they are a key is there twice, which makes the
+    /// series invalid unless all but one are empty.
+    joins: bool,
     /// A key of which no label name is left.
     nameless: Option<String>,
 }
@@ -76,7 +79,7 @@ enum Part {
     Ready((u32, u32)),
     /// The label with this name and the value of an attribute, or the ready one where that is empty.
     Value { name: (u32, u32), attribute: u32, fallback: (u32, u32) },
-    /// The label with this name and the values of several attributes, a semicolon between them.
+    /// The label with this name and the values of several attributes, or the ready one where all are empty.
     Joined { name: (u32, u32), attributes: (u32, u32), fallback: (u32, u32) },
     /// The metric's name.
     Name,
@@ -220,10 +223,10 @@ impl Plans {
                 }
                 Part::Joined { name, attributes: (from, to), fallback } => {
                     let members = plan.joined.get(from as usize..to as usize).unwrap_or_default();
-                    let value = join(members.iter().map(|i| attributes.nth(body, *i)));
-                    match value.is_empty() {
-                        true => run.extend_from_slice(slice(&plan.bytes, fallback)),
-                        false => push_label(run, slice(&plan.bytes, name), &value),
+                    let values = members.iter().map(|i| attributes.nth(body, *i));
+                    push_values(run, slice(&plan.bytes, name), values, plan.joins);
+                    if members.iter().all(|i| attributes.nth(body, *i).is_empty()) {
+                        run.extend_from_slice(slice(&plan.bytes, fallback));
                     }
                 }
             }
@@ -278,7 +281,8 @@ impl Plan {
         extra: Extra,
         names: &mut HashMap<Vec<u8>, Option<String>>,
     ) -> Plan {
-        let mut plan = Plan { extra: Some(extra), n_keys: attributes.len(), ..Plan::default() };
+        let (n_keys, joins) = (attributes.len(), context.naming.escapes);
+        let mut plan = Plan { extra: Some(extra), n_keys, joins, ..Plan::default() };
         for (key, _) in attributes.iter(body) {
             plan.keys.extend_from_slice(&(key.len() as u32).to_le_bytes());
             plan.keys.extend_from_slice(key);
@@ -361,8 +365,7 @@ fn drafts<'a>(named: &'a [(String, u32)], context: Context<'a>, extra: Extra) ->
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     for (name, i) in named {
         match drafts.last_mut() {
-            // Names that stay as they are meet only when a key is there twice, which makes the series invalid.
-            Some(last) if last.name == name.as_bytes() && context.naming.escapes => last.attributes.push(*i),
+            Some(last) if last.name == name.as_bytes() => last.attributes.push(*i),
             _ => drafts.push(Draft { name: name.as_bytes(), attributes: vec![*i], fixed: None, given: None }),
         }
     }
@@ -397,6 +400,18 @@ fn label_name<'n>(
         names.clear();
     }
     names.entry_ref(key).or_insert_with(|| naming.label(&String::from_utf8_lossy(key))).as_deref()
+}
+
+/// Appends the values of attributes that lead to one name: as one label, or each that is not empty as its own.
+fn push_values<'a>(run: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'a [u8]>, joins: bool) {
+    if !joins {
+        values.filter(|value| !value.is_empty()).for_each(|value| push_label(run, name, value));
+        return;
+    }
+    let value = join(values);
+    if !value.is_empty() {
+        push_label(run, name, &value);
+    }
 }
 
 /// Values with a semicolon between them; empty ones at the beginning leave no trace.

@@ -8,8 +8,9 @@ use prost::Message;
 use runtime::{Clock, MemoryPart};
 use wire::RefusalReason;
 use wire::generated::opentelemetry::collector::metrics::v1::ExportMetricsServiceRequest;
+use wire::generated::opentelemetry::metrics::v1::metric::Data;
 
-use super::generated::{any_request, json};
+use super::generated::{any_request, attribute, gauge, json, of_metrics};
 use super::{oracle, recorded};
 use crate::mutated::Random;
 use crate::oracle::{ONE_SHARD, Seen, seen};
@@ -83,6 +84,30 @@ proptest! {
             prop_assert_eq!(&seen, &expected.seen, "round {}", round);
             let counted = (points.received, points.refused);
             prop_assert_eq!(counted, (expected.n_points, expected.n_refused), "round {}", round);
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_refuses_its_point_only_when_both_have_a_value() {
+    let limits = Limits {
+        otel_translation_strategy: TranslationStrategy::NoTranslation,
+        promote_all_otel_resource_attributes: true,
+        ..Limits::default()
+    };
+    for (first, second, n_refused) in [("", "a", 0), ("a", "", 0), ("", "", 0), ("a", "b", 1), ("a", "a", 1)]
+    {
+        let mut metric = gauge("http.requests", 1.0);
+        let Some(Data::Gauge(data)) = &mut metric.data else { panic!("it is a gauge") };
+        data.data_points[0].attributes = vec![attribute("le", first), attribute("le", second)];
+        let request = of_metrics(&[("le", "a")], vec![metric]);
+        let expected = oracle::expected(&request, &limits);
+        assert_eq!(expected.n_refused, n_refused, "{first:?} and {second:?}");
+        let (decoder, mut work) = (decoder(&limits), Workspace::default());
+        for round in 0..2 {
+            let (seen, points) = decode(&decoder, &request.encode_to_vec(), &mut work).unwrap();
+            assert_eq!(seen, expected.seen, "{first:?} and {second:?} in round {round}");
+            assert_eq!(points.refused, n_refused, "{first:?} and {second:?} in round {round}");
         }
     }
 }
