@@ -90,7 +90,7 @@ fn every_reader_gives_back_the_bits_after_merges_deletions_and_clean_up() {
     push_histograms(&firn, start, &mut Expected::default());
     firn.flush_all().unwrap();
     delete(&firn, r#"read_counter{job="job-1"}"#, None);
-    delete(&firn, r#"{__name__=~"h_.*", n="2"}"#, Some((start, start + WINDOW_MS)));
+    delete(&firn, r#"{__name__=~"read_h_.*", n="2"}"#, Some((start, start + WINDOW_MS)));
     expected.floats.retain(|line| !(line.contains("\"read_counter\"") && line.contains("\"job-1\"")));
     expected.histograms.retain(|line| !(line.contains("\"n\":\"2\"") && time_of(line) <= start + WINDOW_MS));
     expected.floats.sort_unstable();
