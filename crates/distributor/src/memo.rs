@@ -26,14 +26,15 @@ pub(crate) struct Table {
     n_entries: u32,
     /// The bytes of runs, in the order of the entries.
     arena: Arena,
-    /// From the hash of the raw run to the entry, with bits of the hash so that growing reads no entries.
-    index: HashTable<(u32, u32)>,
+    /// Entries by the hash of the raw run.
+    index: HashTable<u32>,
 }
 
 /// A series as it arrives and what it leads to.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    id: [u64; 2],
+    /// The identity in quarters, so that an entry needs no more than their alignment.
+    id: [u32; 4],
     hash: RunHash,
     pub(crate) shard: u32,
     /// The entry that followed this one the last time: senders repeat their order.
@@ -56,20 +57,19 @@ struct Arena {
     n_bytes: usize,
 }
 
-/// Where a run lies in an [`Arena`]: chunk and offset in halves of `at`.
+/// Where a run lies in an [`Arena`]: its length in two bytes and then the run; chunk and offset in halves of the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    at: u32,
-    len: u16,
-}
+struct Span(u32);
 
-const NOWHERE: Span = Span { at: u32::MAX, len: 0 };
+const NOWHERE: Span = Span(u32::MAX);
 
 /// Chunks grow with the arena, so that a small memo takes kilobytes.
 const MIN_CHUNK: usize = 2 << 10;
 const MAX_CHUNK: usize = 64 << 10;
 /// The longest run that is remembered.
-pub(crate) const MAX_RUN: usize = u16::MAX as usize;
+pub(crate) const MAX_RUN: usize = MAX_CHUNK - LENGTH;
+/// Bytes of a length.
+const LENGTH: usize = 2;
 
 /// Where a request stands in the order of series.
 #[derive(Debug, Clone, Default)]
@@ -117,7 +117,7 @@ const NONE: u32 = u32::MAX;
 /// Entries in a page.
 const PAGE: usize = 64;
 /// Of the memo's memory, the part up to which the bytes of runs are kept: one in so many.
-const BYTES_PART: usize = 8;
+const BYTES_PART: usize = 12;
 /// After so many wrong guesses in a row …
 const MAX_MISSES: u32 = 4;
 /// … so many series are looked up without guessing.
@@ -237,10 +237,8 @@ impl Table {
     }
 
     fn place(&self, hash: RunHash) -> Option<u32> {
-        let is_same = |(bits, place): &(u32, u32)| {
-            *bits == hash.bits() && self.entry(*place).is_some_and(|entry| entry.hash == hash)
-        };
-        self.index.find(spread(hash.bits()), is_same).map(|(_, place)| *place)
+        let is_same = |place: &u32| self.entry(*place).is_some_and(|entry| entry.hash == hash);
+        self.index.find(hash.spread(), is_same).copied()
     }
 
     fn link(&self, last: Last, next: u32) {
@@ -279,7 +277,7 @@ impl Table {
         let place = self.n_entries;
         let keeps_bytes = self.arena.size() < bytes_up_to;
         let entry = Entry {
-            id: [(new.id.0 >> 64) as u64, new.id.0 as u64],
+            id: [(new.id.0 >> 96) as u32, (new.id.0 >> 64) as u32, (new.id.0 >> 32) as u32, new.id.0 as u32],
             hash: new.hash,
             shard: new.shard,
             raw: if keeps_bytes { self.arena.push(raw) } else { NOWHERE },
@@ -295,8 +293,12 @@ impl Table {
             }
         }
         self.n_entries += 1;
-        let bits = new.hash.bits();
-        self.index.insert_unique(spread(bits), (bits, place), |(bits, _)| spread(*bits));
+        let entries = &self.entries;
+        let hash_of = |place: &u32| {
+            let entry = entries.get(*place as usize / PAGE).and_then(|page| page.get(*place as usize % PAGE));
+            entry.map_or(0, |entry| entry.hash.spread())
+        };
+        self.index.insert_unique(new.hash.spread(), place, hash_of);
         place
     }
 }
@@ -305,41 +307,42 @@ impl Entry {
     /// The identity.
     #[inline]
     pub(crate) fn id(&self) -> SeriesId {
-        SeriesId(u128::from(self.id[0]) << 64 | u128::from(self.id[1]))
+        SeriesId(self.id.into_iter().fold(0, |id, quarter| id << 32 | u128::from(quarter)))
     }
 }
 
 impl Arena {
     /// Keeps a copy of a run of at most [`MAX_RUN`] bytes.
-    fn push(&mut self, bytes: &[u8]) -> Span {
-        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= bytes.len();
+    fn push(&mut self, run: &[u8]) -> Span {
+        let length = LENGTH + run.len();
+        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= length;
         if !self.chunks.last().is_some_and(has_room) {
-            let size = (self.n_bytes / 4).clamp(MIN_CHUNK, MAX_CHUNK).max(bytes.len());
+            let size = (self.n_bytes / 4).clamp(MIN_CHUNK, MAX_CHUNK).max(length);
             self.n_bytes += size;
             self.chunks.push(Vec::with_capacity(size));
         }
         let chunk = self.chunks.len() as u32 - 1;
         let Some(last) = self.chunks.last_mut() else { return NOWHERE };
         let offset = last.len() as u32;
-        last.extend_from_slice(bytes);
-        Span { at: chunk << 16 | offset, len: bytes.len() as u16 }
+        last.extend_from_slice(&(run.len() as u16).to_le_bytes());
+        last.extend_from_slice(run);
+        Span(chunk << 16 | offset)
     }
 
     #[inline]
-    fn get(&self, span: Span) -> &[u8] {
-        let (chunk, from) = ((span.at >> 16) as usize, (span.at & 0xFFFF) as usize);
-        let bytes = self.chunks.get(chunk).and_then(|chunk| chunk.get(from..from + span.len as usize));
-        bytes.unwrap_or_default()
+    fn get(&self, Span(at): Span) -> &[u8] {
+        let chunk = self.chunks.get((at >> 16) as usize);
+        let kept = chunk.and_then(|chunk| chunk.get((at & 0xFFFF) as usize..));
+        let run = kept.and_then(|kept| {
+            let (length, rest) = kept.split_first_chunk::<LENGTH>()?;
+            rest.get(..u16::from_le_bytes(*length) as usize)
+        });
+        run.unwrap_or_default()
     }
 
     fn size(&self) -> usize {
         self.n_bytes + self.chunks.len() * size_of::<Vec<u8>>()
     }
-}
-
-/// The table takes its place from the low bits and its tag from the high ones.
-fn spread(bits: u32) -> u64 {
-    u64::from(bits) << 32 | u64::from(bits)
 }
 
 impl RunHash {
@@ -355,8 +358,9 @@ impl RunHash {
         RunHash([hash as u32, (hash >> 32) as u32, (hash >> 64) as u32])
     }
 
-    fn bits(self) -> u32 {
-        self.0[0]
+    /// The table takes its place from the low bits and its tag from the high ones.
+    fn spread(self) -> u64 {
+        u64::from(self.0[1]) << 32 | u64::from(self.0[0])
     }
 }
 
@@ -425,7 +429,7 @@ mod tests {
         let entry = table.find(&mut cursor, RunHash::of(b"bb", 7)).unwrap();
         assert_eq!(entry.id(), SeriesId::of_run(b"bb"));
         assert!(table.other_order(entry).is_none());
-        assert!(size_of::<Entry>() <= 64);
+        assert_eq!(size_of::<Entry>(), 44);
     }
 
     #[test]

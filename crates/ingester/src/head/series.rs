@@ -49,8 +49,8 @@ const PAGE: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct SeriesTable {
     pages: Vec<Option<Box<Page>>>,
-    /// Ref by identity, with bits of the hash so that growing reads no series.
-    by_id: HashTable<(u32, u32)>,
+    /// Refs by identity.
+    by_id: HashTable<u32>,
     pub arena: Arena,
     next_ref: u32,
     n_pages: usize,
@@ -117,9 +117,7 @@ impl SeriesTable {
 
     /// The ref of the series with this identity.
     pub(super) fn find(&self, id: SeriesId) -> Option<u32> {
-        let bits = hash_bits(id);
-        let found = self.by_id.find(spread(bits), |(b, r)| *b == bits && self.is(*r, id));
-        found.map(|(_, series_ref)| *series_ref)
+        self.by_id.find(spread(halves(id)), |series_ref| self.is(*series_ref, id)).copied()
     }
 
     /// Adds a series that is not there yet.
@@ -138,15 +136,14 @@ impl SeriesTable {
             Series { id: halves(id), run, group, slot, flags: 0, ..Series::NONE };
         page.n_alive += 1;
         self.next_ref = self.next_ref.max(series_ref.saturating_add(1));
-        let bits = hash_bits(id);
-        self.by_id.insert_unique(spread(bits), (bits, series_ref), |(bits, _)| spread(*bits));
+        let pages = &self.pages;
+        self.by_id.insert_unique(spread(halves(id)), series_ref, |series_ref| spread_of(pages, *series_ref));
     }
 
     /// Forgets a series.
     pub(super) fn remove(&mut self, series_ref: u32) {
         let Some(id) = self.get(series_ref).map(Series::id) else { return };
-        let bits = hash_bits(id);
-        if let Ok(entry) = self.by_id.find_entry(spread(bits), |(_, r)| *r == series_ref) {
+        if let Ok(entry) = self.by_id.find_entry(spread(halves(id)), |known| *known == series_ref) {
             entry.remove();
         }
         let slot = &mut self.pages[series_ref as usize / PAGE];
@@ -198,7 +195,8 @@ impl SeriesTable {
                 series.run = self.arena.push(old.get(series.run));
             }
         }
-        self.by_id.shrink_to_fit(|(bits, _)| spread(*bits));
+        let pages = &self.pages;
+        self.by_id.shrink_to_fit(|series_ref| spread_of(pages, *series_ref));
     }
 
     /// Bytes of memory.
@@ -214,13 +212,14 @@ fn halves(id: SeriesId) -> [u64; 2] {
     [(id.0 >> 64) as u64, id.0 as u64]
 }
 
-fn hash_bits(id: SeriesId) -> u32 {
-    id.0 as u32 ^ (id.0 >> 96) as u32
+/// An identity is a hash already.
+fn spread([high, low]: [u64; 2]) -> u64 {
+    high ^ low
 }
 
-/// The table takes its place from the low bits and its tag from the high ones.
-fn spread(bits: u32) -> u64 {
-    u64::from(bits) << 32 | u64::from(bits)
+fn spread_of(pages: &[Option<Box<Page>>], series_ref: u32) -> u64 {
+    let page = pages.get(series_ref as usize / PAGE).and_then(Option::as_ref);
+    page.map_or(0, |page| spread(page.series[series_ref as usize % PAGE].id))
 }
 
 #[cfg(test)]
