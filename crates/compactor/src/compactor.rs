@@ -134,19 +134,28 @@ impl Compactor {
         None
     }
 
-    /// Does the most urgent job of a tenant. `false`: there is none.
+    /// Does the most urgent job of each table of a tenant. `false`: there is none. Neither a table that always has
+    /// something to do nor one that fails keeps the others waiting.
     async fn work(&self, tenant: &TenantId) -> Result<bool, CompactError> {
+        let (mut is_busy, mut first_error) = (false, None);
         for table in Table::ALL {
-            let log = self.deps.bucket.table(tenant, table);
-            let Some(snapshot) = log.snapshot().await? else { continue };
-            let mut files = plan::files(&snapshot);
-            files.retain(|file| self.paces.is_readable(tenant, &file.path));
-            let Some(job) = plan::plan(&files, self.deps.clock.now_ms(), &self.rules_of(table)) else {
-                continue;
-            };
-            return self.job(tenant, &log, &snapshot, &job).await.map(|()| true);
+            match self.work_on(tenant, table).await {
+                Ok(has_worked) => is_busy |= has_worked,
+                Err(CompactError::Stopping) => return Err(CompactError::Stopping),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
-        Ok(false)
+        first_error.map_or(Ok(is_busy), Err)
+    }
+
+    async fn work_on(&self, tenant: &TenantId, table: Table) -> Result<bool, CompactError> {
+        let log = self.deps.bucket.table(tenant, table);
+        let Some(snapshot) = log.snapshot().await? else { return Ok(false) };
+        let mut files = plan::files(&snapshot);
+        files.retain(|file| self.paces.is_readable(tenant, &file.path));
+        let job = plan::plan(&files, self.deps.clock.now_ms(), &self.rules_of(table));
+        let Some(job) = job else { return Ok(false) };
+        self.job(tenant, &log, &snapshot, &job).await.map(|()| true)
     }
 
     async fn job(

@@ -17,8 +17,8 @@ pub(crate) struct Paces {
 struct Pace {
     n_failures: u32,
     not_before_ms: i64,
-    /// The versions of its tables when it was looked at last, added up.
-    versions: u64,
+    /// The versions of its tables when it was looked at last, added up; `None` before the first look.
+    versions: Option<u64>,
     /// When they last changed.
     changed_ms: i64,
     /// Files that cannot be read: what they hold stays in them.
@@ -33,8 +33,8 @@ impl Paces {
     /// Notes that all was done for now; `versions` grow when something changes.
     pub(crate) fn note_look(&mut self, tenant: &TenantId, versions: u64, now_ms: i64, interval_ms: i64) {
         let pace = self.by_tenant.entry(tenant.clone()).or_default();
-        if pace.versions != versions {
-            pace.versions = versions;
+        if pace.versions != Some(versions) {
+            pace.versions = Some(versions);
             pace.changed_ms = now_ms;
         }
         let idle_ms = now_ms.saturating_sub(pace.changed_ms);
@@ -89,6 +89,13 @@ mod tests {
         assert!((48..100).contains(&n_looks), "{n_looks} looks in a day");
         paces.note_look(&tenant, 2, 86_400_000, 60_000);
         assert!(paces.is_due(&tenant, 86_460_000), "it has changed");
+    }
+
+    #[test]
+    fn a_tenant_that_has_nothing_yet_is_looked_at_again_soon() {
+        let (tenant, mut paces) = (TenantId::anonymous(), Paces::default());
+        paces.note_look(&tenant, 0, 86_400_000, 60_000);
+        assert!(paces.is_due(&tenant, 86_460_000));
     }
 
     #[test]

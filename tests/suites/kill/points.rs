@@ -57,13 +57,7 @@ fn nothing_acknowledged_is_lost_at_any_named_fault_point() {
     report(&by_phase, &outcomes);
     let failures: Vec<String> =
         outcomes.iter().filter_map(|(name, o)| Some(format!("{name}: {}", o.as_ref().err()?))).collect();
-    // When it is the compactor's turn is not the client's to say: most of its points are met in a run, not all in each.
-    let (unmet, failures): (Vec<String>, Vec<String>) = failures
-        .into_iter()
-        .partition(|failure| failure.starts_with("compactor.") && failure.contains(": never reached"));
-    println!("not met this time: {unmet:?}");
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), names.len(), failures.join("\n"));
-    assert!(by_phase["compactor"].len() - unmet.len() >= POINTS_PER_PHASE, "{unmet:?}");
     let outcomes = outcomes.into_values().flatten();
     let tables: Vec<Expected> = outcomes
         .map(|Outcome { data, in_table, .. }| Expected { data, samples: in_table, distinct: in_table })
@@ -142,9 +136,6 @@ fn flags(name: &str) -> Vec<&'static str> {
             "-compactor.settle=0",
             "-compactor.deletion-delay=0",
             "-compactor.cleanup-interval=50ms",
-            // What lost a race against the flushes is tried again while the test lasts.
-            "-compactor.retry-min=10ms",
-            "-compactor.retry-max=100ms",
             "-limits.defaults.compactor-blocks-retention-period=3d",
         ],
         _ => vec!["-ingester.wal.sync=interval(10ms)"],
@@ -180,7 +171,9 @@ fn scenario(dir: &Path, name: &str) -> Result<Outcome, String> {
     for nth in times(name) {
         let data = dir.join(format!("{name}-{nth}"));
         fs::create_dir_all(&data).map_err(|e| e.to_string())?;
-        let stream = Stream { id: 0, base_ms: now_ms() - 1_800_000, step_ms: 250 };
+        // So many pushes come beside what the compactor does that with longer steps they would overtake the clock.
+        let step_ms = if name.starts_with("compactor.") { 50 } else { 250 };
+        let stream = Stream { id: 0, base_ms: now_ms() - 1_800_000, step_ms };
         let mut ledger = Ledger::new(stream);
         if let Err(e) = prepare(name, &data, &mut ledger) {
             return Err(format!("before the fault: {e}"));
