@@ -1,0 +1,125 @@
+//! Any sequence of pushes, deletions, flushes, merges and queries: with parts and kept answers it is as without.
+
+use model::TimeRange;
+use proptest::prelude::*;
+
+use super::world::{HOUR, MINUTE, World, series};
+
+const QUERIES: [&str; 22] = [
+    "g",
+    "sum by (i) (rate(c_total[20m]))",
+    "rate(g[15m])",
+    "sum(g) - 1",
+    "g offset 2h",
+    "g offset -1h",
+    "max_over_time(sum(g)[4h:10m])",
+    "avg_over_time(g[5h])",
+    "topk(1, g)",
+    "topk(2, sum by (i) (g))",
+    "limitk(1, g)",
+    "g @ end()",
+    "sum(g @ start())",
+    "absent(g{i=\"3\"})",
+    "count_values(\"v\", g)",
+    "g or on (i) c_total",
+    "label_replace(g, \"j\", \"$1\", \"i\", \"(.*)\")",
+    "histogram_quantile(0.5, b_bucket)",
+    "quantile_over_time(2, g[30m])",
+    "sort(g)",
+    "timestamp(g) - time()",
+    "increase(c_total[1h]) > 5 unless g",
+];
+
+#[derive(Debug, Clone)]
+enum Act {
+    Advance { minutes: i64 },
+    /// Of one name samples of all series, from so long ago on, one every ten minutes.
+    Push { name: usize, minutes_ago: i64, n: i64, seed: i64 },
+    Delete { instance: usize, minutes_ago: i64, minutes: i64 },
+    DeleteTenant,
+    Flush,
+    Compact,
+    Query { query: usize, minutes_ago: i64, minutes: i64, step: usize, shift: i64 },
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => (1i64..300).prop_map(|minutes| Act::Advance { minutes }),
+        6 => (0usize..3, 0i64..900, 1i64..40, 0i64..1000)
+            .prop_map(|(name, minutes_ago, n, seed)| Act::Push { name, minutes_ago, n, seed }),
+        2 => (0usize..3, 0i64..900, 0i64..300)
+            .prop_map(|(instance, minutes_ago, minutes)| Act::Delete { instance, minutes_ago, minutes }),
+        1 => Just(Act::DeleteTenant),
+        4 => Just(Act::Flush),
+        1 => Just(Act::Compact),
+        12 => (0..QUERIES.len(), 0i64..1200, 0i64..1200, 0usize..4, prop_oneof![4 => Just(0i64), 1 => 1i64..60])
+            .prop_map(|(query, minutes_ago, minutes, step, shift)| {
+                Act::Query { query, minutes_ago, minutes, step, shift }
+            }),
+    ]
+}
+
+async fn perform(world: &mut World, act: &Act) {
+    let now = world.now_ms;
+    match act {
+        Act::Advance { minutes } => world.advance(minutes * MINUTE),
+        Act::Push { name, minutes_ago, n, seed } => push(world, *name, now - minutes_ago * MINUTE, *n, *seed).await,
+        Act::Delete { instance, minutes_ago, minutes } => {
+            let start = now - minutes_ago * MINUTE;
+            let name = ["g", "c_total", "b_bucket"][instance % 3];
+            world.delete(name, &instance.to_string(), TimeRange::new(start, start + minutes * MINUTE)).await;
+        }
+        Act::DeleteTenant => world.deleter.delete_tenant(&super::world::tenant()).await.unwrap(),
+        Act::Flush => world.flush().await,
+        Act::Compact => world.compact().await,
+        Act::Query { query, minutes_ago, minutes, step, shift } => {
+            let step = [MINUTE, 5 * MINUTE, 7 * MINUTE, HOUR][*step];
+            let end = (now - minutes_ago * MINUTE).div_euclid(step) * step + shift * 1000;
+            let start = end - (minutes * MINUTE).div_euclid(step) * step;
+            // Twice: the second answer is of what the first one left.
+            for _ in 0..2 {
+                world.check(QUERIES[*query], start, end, step).await;
+            }
+        }
+    }
+}
+
+async fn push(world: &World, name: usize, from: i64, n: i64, seed: i64) {
+    let mut samples = Vec::new();
+    for i in 0..n {
+        let at = (from + i * 10 * MINUTE).min(world.now_ms);
+        for instance in 0..3 {
+            let value = ((seed + i * (instance + 1)) % 97) as f64;
+            let labels = match name {
+                0 => series("g", &instance.to_string()),
+                1 => series("c_total", &instance.to_string()),
+                _ => {
+                    let le = ["1", "2", "+Inf"][instance as usize];
+                    model::Labels::from_pairs([("__name__", "b_bucket"), ("le", le)])
+                }
+            };
+            samples.push((labels, at, value));
+        }
+    }
+    // One sample of a series per request and time: what comes twice with another value is refused.
+    samples.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+    world.push(&samples).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_split_and_kept_makes_no_difference(acts in proptest::collection::vec(act(), 10..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut world = World::new().await;
+            push(&world, 0, world.now_ms - 20 * HOUR, 120, 1).await;
+            push(&world, 1, world.now_ms - 20 * HOUR, 120, 2).await;
+            world.flush().await;
+            for act in &acts {
+                perform(&mut world, act).await;
+            }
+        });
+    }
+}

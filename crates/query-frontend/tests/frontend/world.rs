@@ -1,0 +1,236 @@
+//! A process without a network: an ingester, its tables, a querier, and two frontends before it, of which one splits
+//! and keeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use bucket::Bucket;
+use compactor::{Compactor, Deleter};
+use config::query_frontend::Config;
+use http_body_util::BodyExt;
+use ingester::{Ingester, SyncMode};
+use limits::{Limits, LimitsConfig, LimitsHandle};
+use model::{
+    Batch, BatchSeries, Deletion, Labels, Matcher, MatcherOp, ShardBatch, Shards, TenantId, TimeRange, shard_of,
+};
+use object_store::memory::InMemory;
+use prometheus_client::registry::Registry;
+use query_frontend::{Deps, Frontend, FrontendDeps, routes};
+use querier::Querier;
+use runtime::{Clock, ManualClock, MemoryPart, PromDuration};
+use scan::Scan;
+use tower::ServiceExt;
+use wal::MemoryFiles;
+use wire::{Push, Query};
+
+pub(crate) const MINUTE: i64 = 60_000;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
+/// A day's first millisecond.
+pub(crate) const DAY: i64 = 1_795_219_200_000;
+const SHARDS: Shards = Shards { count: 2, spread: 1 };
+
+pub(crate) struct World {
+    pub(crate) time: ManualClock,
+    pub(crate) now_ms: i64,
+    pub(crate) limits: LimitsHandle,
+    pub(crate) ingester: Ingester,
+    pub(crate) deleter: Deleter,
+    compactor: Compactor,
+    /// Splits by three hours and keeps.
+    pub(crate) frontend: Router,
+    /// Evaluates each query as a whole.
+    pub(crate) plain: Router,
+    pub(crate) registry: Registry,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let (clock, time) = Clock::manual(DAY);
+        let limits = LimitsHandle::fixed(limits());
+        let store = Arc::new(InMemory::new());
+        let deps = bucket::Deps { store, clock: clock.clone() };
+        let bucket = Bucket::open(bucket::Config::default(), deps).await.unwrap();
+        let ingester = open_ingester(&bucket, &limits, &clock).await;
+        let memory = MemoryPart::unlimited("test");
+        let deps = scan::Deps { bucket: Arc::clone(&bucket), memory: memory.clone(), clock: clock.clone() };
+        let scan = Scan::open(scan::Config::default(), deps);
+        let mut registry = Registry::default();
+        let deps = querier::Deps {
+            recent: Arc::new(ingester.clone()),
+            stored: scan,
+            limits: limits.clone(),
+            memory: memory.clone(),
+            max_waiting: 1000,
+            clock: clock.clone(),
+            registry: &mut registry,
+        };
+        let querier: Arc<dyn Query> = Arc::new(Querier::open(querier::Config::default(), deps));
+        let compactor = open_compactor(&bucket, &limits, &clock);
+        let split = Config { split_queries_by_interval: PromDuration::secs(3 * 3600), ..Config::default() };
+        let whole = Config {
+            split_queries_by_interval: PromDuration::secs(0),
+            cache_results: false,
+            ..Config::default()
+        };
+        let frontend = open(split, &querier, &limits, &clock, &mut registry);
+        let plain = open(whole, &querier, &limits, &clock, &mut Registry::default());
+        let deleter = Deleter::new(bucket, Arc::new(ingester.clone()));
+        World { time, now_ms: DAY, limits, ingester, deleter, compactor, frontend, plain, registry }
+    }
+
+    pub(crate) fn advance(&mut self, ms: i64) {
+        self.now_ms += ms;
+        self.time.set(self.now_ms);
+    }
+
+    /// Pushes samples; what the ingester refuses (another value for a sample that it has) is no matter here.
+    pub(crate) async fn push(&self, samples: &[(Labels, i64, f64)]) {
+        let mut batch = Batch::default();
+        for (labels, timestamp, value) in samples {
+            let from = batch.bytes.len() as u32;
+            batch.bytes.extend_from_slice(labels.run());
+            let to = batch.bytes.len() as u32;
+            let shard = shard_of(&tenant(), labels.run(), SHARDS);
+            let at = batch.shards.iter().position(|part| part.shard == shard).unwrap_or_else(|| {
+                batch.shards.push(ShardBatch { shard, ..ShardBatch::default() });
+                batch.shards.len() - 1
+            });
+            let part = &mut batch.shards[at];
+            part.series.push(BatchSeries {
+                id: labels.id(),
+                labels: (from, to),
+                is_known: false,
+                n_floats: 1,
+                n_histograms: 0,
+                n_exemplars: 0,
+            });
+            part.timestamps.push(*timestamp);
+            part.values.push(*value);
+        }
+        self.ingester.push(&tenant(), &batch).await.unwrap();
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.ingester.flush().await.unwrap();
+    }
+
+    pub(crate) async fn compact(&mut self) {
+        self.compactor.round().await.unwrap();
+    }
+
+    pub(crate) async fn delete(&self, name: &str, instance: &str, range: TimeRange) {
+        let equal = |label: &str, value: &str| Matcher::new(label, MatcherOp::Equal, value).unwrap();
+        let selectors = vec![vec![equal("__name__", name), equal("i", instance)]];
+        self.deleter.delete_series(&tenant(), Deletion { selectors, range }).await.unwrap();
+    }
+
+    /// What both frontends answer; they must agree. Gives the answer.
+    pub(crate) async fn check(&self, query: &str, start: i64, end: i64, step: i64) -> String {
+        let kept = range(&self.frontend, query, start, end, step).await;
+        let plain = range(&self.plain, query, start, end, step).await;
+        assert_eq!(kept, plain, "{query} from {start} to {end} by {step}");
+        kept
+    }
+
+    /// The figure of a metric.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix([' ', '{']));
+        values.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+}
+
+pub(crate) fn limits() -> Limits {
+    Limits { creation_grace_period: PromDuration::secs(0), ..Limits::default() }
+}
+
+/// Puts other limits in place.
+pub(crate) fn replace(handle: &LimitsHandle, limits: Limits) {
+    handle.replace(&LimitsConfig { defaults: limits, ..LimitsConfig::default() }).unwrap();
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::anonymous()
+}
+
+pub(crate) fn series(name: &str, instance: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("i", instance)])
+}
+
+/// The body of an answer, its status before it.
+pub(crate) async fn range(routes: &Router, query: &str, start: i64, end: i64, step: i64) -> String {
+    let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+    let secs = |ms: i64| ms as f64 / 1000.0;
+    let (start, end, step) = (secs(start), secs(end), secs(step));
+    get(routes, &format!("/api/v1/query_range?query={query}&start={start}&end={end}&step={step}"), &[]).await
+}
+
+pub(crate) async fn get(routes: &Router, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    format!("{status} {}", String::from_utf8_lossy(&body))
+}
+
+pub(crate) fn open(
+    config: Config,
+    querier: &Arc<dyn Query>,
+    limits: &LimitsHandle,
+    clock: &Clock,
+    registry: &mut Registry,
+) -> Router {
+    let frontend = Frontend::open(
+        config,
+        FrontendDeps {
+            querier: Arc::clone(querier),
+            limits: limits.clone(),
+            memory: MemoryPart::unlimited("queries"),
+            cache_memory: MemoryPart::unlimited("results"),
+            clock: clock.clone(),
+            registry,
+        },
+    );
+    routes(super::super::deps(Arc::clone(querier), frontend, clock.clone()))
+}
+
+async fn open_ingester(bucket: &Arc<Bucket>, limits: &LimitsHandle, clock: &Clock) -> Ingester {
+    let mut config = ingester::Config::default();
+    config.wal.sync = SyncMode::Never;
+    let deps = ingester::Deps {
+        wal_dir: "wal".into(),
+        files: Arc::new(MemoryFiles::new()),
+        bucket: Arc::clone(bucket),
+        shards: SHARDS.count,
+        limits: limits.clone(),
+        clock: clock.clone(),
+        memory: MemoryPart::unlimited("head"),
+        metrics: ingester::Metrics::register(&mut Registry::default()),
+    };
+    let (ingester, _flusher, _syncer) = Ingester::open(config, deps).await.unwrap();
+    ingester
+}
+
+fn open_compactor(bucket: &Arc<Bucket>, limits: &LimitsHandle, clock: &Clock) -> Compactor {
+    let deps = compactor::Deps {
+        bucket: Arc::clone(bucket),
+        limits: limits.clone(),
+        memory: MemoryPart::unlimited("compaction"),
+        window: PromDuration::secs(7200),
+        clock: clock.clone(),
+        metrics: compactor::Metrics::register(&mut Registry::default()),
+    };
+    Compactor::open(compactor::Config::default(), deps)
+}
+
+/// Long enough for the others to make a step.
+pub(crate) async fn pause() {
+    runtime::sleep(Duration::from_millis(1)).await;
+}
