@@ -10,6 +10,7 @@
 
 mod batch;
 mod deletion;
+mod digits;
 mod error;
 mod histogram;
 mod labels;
@@ -25,6 +26,7 @@ pub use batch::{
     Batch, BatchSeries, Exemplar, HistogramSample, Metadata, MetricType, SeenMetadata, ShardBatch,
 };
 pub use deletion::{Deletion, is_covered};
+pub use digits::Digits;
 pub use error::{Classify, ErrorKind};
 pub use histogram::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, MAX_SCHEMA, MIN_SCHEMA, ResetHint,

@@ -1,32 +1,24 @@
 //! How Prometheus writes numbers: the formats of Go's `strconv` that show in messages and labels.
 
+use model::Digits;
+
 /// Go's `%g` with the shortest digits that read back: exponents below −4 and from 6 on.
 pub(crate) fn shortest(value: f64) -> String {
-    if let Some(special) = special(value) {
-        return special.to_string();
-    }
-    let (digits, exponent) = decimal(&shortest_scientific(value));
-    general(value.is_sign_negative(), &digits, exponent, 6)
+    general(value, 6)
 }
 
-/// Go's `%.<n>g`.
+/// Go's `%.<n>g`, for fewer digits than a double has.
 pub(crate) fn with_digits(value: f64, n: usize) -> String {
-    if let Some(special) = special(value) {
-        return special.to_string();
-    }
-    let (digits, exponent) = decimal(&format!("{value:.*e}", n.max(1) - 1));
-    let trimmed = digits.trim_end_matches('0');
-    let digits = if trimmed.is_empty() { "0" } else { trimmed };
-    general(value.is_sign_negative(), digits, exponent, n as i32)
+    let rounded = format!("{value:.*e}", n.max(1) - 1).parse().unwrap_or(value);
+    general(rounded, n as i32)
 }
 
 /// Go's `FormatFloat(value, 'f', -1, 64)`: never an exponent.
 pub(crate) fn plain(value: f64) -> String {
-    if let Some(special) = special(value) {
-        return special.to_string();
-    }
-    let (digits, exponent) = decimal(&shortest_scientific(value));
-    positional(value.is_sign_negative(), &digits, exponent)
+    let Some(digits) = Digits::of(value) else { return special(value).to_string() };
+    let mut text = String::new();
+    digits.put_positional(&mut text);
+    text
 }
 
 /// As a label of OpenMetrics: like [`shortest`], but a whole number gets `.0`.
@@ -35,56 +27,23 @@ pub(crate) fn open_metrics(value: f64) -> String {
     if text.contains(['e', '.', 'N', 'I']) { text } else { text + ".0" }
 }
 
-fn special(value: f64) -> Option<&'static str> {
-    if value.is_nan() {
-        return Some("NaN");
+fn general(value: f64, exponent_from: i32) -> String {
+    let Some(digits) = Digits::of(value) else { return special(value).to_string() };
+    let mut text = String::new();
+    if (-4..exponent_from).contains(&digits.exponent()) {
+        digits.put_positional(&mut text);
+    } else {
+        digits.put_scientific(2, &mut text);
     }
-    if value.is_infinite() {
-        return Some(if value > 0.0 { "+Inf" } else { "-Inf" });
-    }
-    None
+    text
 }
 
-/// The fewest digits that read back as `value`. Where two decimals of as many digits are equally close, Go takes the
-/// even one if it reads back; so does Rust for a given number of digits, but not for the shortest.
-fn shortest_scientific(value: f64) -> String {
-    let shortest = format!("{value:e}");
-    let (digits, _) = decimal(&shortest);
-    let even = format!("{value:.*e}", digits.len().max(1) - 1);
-    if even.parse() == Ok(value) { even } else { shortest }
-}
-
-/// Splits `d.ddde±x` into digits and exponent.
-fn decimal(text: &str) -> (String, i32) {
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let digits = mantissa.chars().filter(char::is_ascii_digit).collect();
-    (digits, exponent.parse().unwrap_or(0))
-}
-
-fn general(negative: bool, digits: &str, exponent: i32, exponent_from: i32) -> String {
-    let sign = if negative { "-" } else { "" };
-    if exponent < -4 || exponent >= exponent_from {
-        let (first, rest) = digits.split_at(1);
-        let point = if rest.is_empty() { "" } else { "." };
-        let exponent_sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{point}{rest}e{exponent_sign}{:02}", exponent.abs());
+fn special(value: f64) -> &'static str {
+    match value {
+        _ if value.is_nan() => "NaN",
+        _ if value > 0.0 => "+Inf",
+        _ => "-Inf",
     }
-    positional(negative, digits, exponent)
-}
-
-/// Without an exponent.
-fn positional(negative: bool, digits: &str, exponent: i32) -> String {
-    let sign = if negative { "-" } else { "" };
-    if exponent < 0 {
-        let zeros = "0".repeat((-exponent - 1) as usize);
-        return format!("{sign}0.{zeros}{digits}");
-    }
-    let whole = exponent as usize + 1;
-    if digits.len() <= whole {
-        return format!("{sign}{digits}{}", "0".repeat(whole - digits.len()));
-    }
-    let (before, after) = digits.split_at(whole);
-    format!("{sign}{before}.{after}")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use model::{Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
+use model::{Digits, Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
 use wire::QueryStats;
 
 /// The header of every answer.
@@ -68,7 +68,9 @@ impl Json {
         let (secs, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
         push_integer(&mut self.text, secs);
         if rest != 0 {
-            let _written = write!(self.text, ".{rest:03}");
+            self.text.push('.');
+            self.text
+                .extend([rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8)));
         }
         self
     }
@@ -194,57 +196,19 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QuerySta
 /// Writes a float as Go's `encoding/json` does: shortest digits, an exponent below 1e-6 and from 1e21 on.
 pub(crate) fn write_float(out: &mut String, value: f64) {
     let magnitude = value.abs();
-    let from = out.len();
     // Many values are integers, and those are written without a search for the shortest digits.
-    let is_integer = magnitude < EXACT && magnitude.trunc() == magnitude;
-    let _written = if is_integer {
+    if magnitude < EXACT && magnitude.trunc() == magnitude {
         if value.is_sign_negative() {
             out.push('-');
         }
-        push_integer(out, magnitude as u64);
-        Ok(())
-    } else if value.is_nan() {
-        out.write_str("NaN")
-    } else if value.is_infinite() {
-        out.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
-    } else if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-        write_exponent(out, value)
-    } else {
-        write!(out, "{value}")
-    };
-    if !is_integer {
-        even_of_two(out, from, value);
+        return push_integer(out, magnitude as u64);
     }
-}
-
-/// Two shortest texts may be equally near to a double; Go writes the one with the even digit, Rust the greater one.
-fn even_of_two(out: &mut String, from: usize, value: f64) {
-    let mantissa_end = out[from..].find('e').map_or(out.len(), |at| from + at);
-    let digits: Vec<u8> = out[from..mantissa_end].bytes().filter(u8::is_ascii_digit).collect();
-    let significant = digits.iter().skip_while(|digit| **digit == b'0');
-    // With fewer digits the neighbours of a text are other doubles.
-    if significant.count() < 16 || digits.last().is_none_or(|last| last % 2 == 0) {
-        return;
+    match Digits::of(value) {
+        Some(digits) if (1e-6..1e21).contains(&magnitude) => digits.put_positional(out),
+        Some(digits) => digits.put_scientific(2, out),
+        None if value.is_nan() => out.push_str("NaN"),
+        None => out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" }),
     }
-    let mut lower = out[from..].to_string().into_bytes();
-    lower[mantissa_end - from - 1] -= 1;
-    let Ok(lower) = String::from_utf8(lower) else { return };
-    if lower.parse() == Ok(value) && is_half_way(&lower, value) {
-        out.truncate(from);
-        out.push_str(&lower);
-    }
-}
-
-/// Whether the double is exactly half a last digit above the text.
-fn is_half_way(text: &str, value: f64) -> bool {
-    // More digits than a half-way double has.
-    let exact = format!("{value:.60e}");
-    let digits = |text: &str| {
-        let mantissa = text.split('e').next().unwrap_or_default();
-        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-        digits.trim_start_matches('0').to_string()
-    };
-    digits(&exact).trim_end_matches('0') == format!("{}5", digits(text))
 }
 
 fn push_integer(out: &mut String, mut value: u64) {
@@ -259,14 +223,6 @@ fn push_integer(out: &mut String, mut value: u64) {
         }
     }
     out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
-}
-
-/// Rust writes `1.5e-7` and `1e21` where Go writes `1.5e-07` and `1e+21`.
-fn write_exponent(out: &mut String, value: f64) -> std::fmt::Result {
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-    write!(out, "{digits}e{sign}{exponent:0>2}")
 }
 
 fn annotations(json: &mut Json, key: &str, messages: &[String]) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use model::Digits;
+
 use crate::proto::{Malformed, Reader};
 
 /// A value of an attribute that is not a string, or not a string alone.
@@ -106,12 +108,15 @@ fn number(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_string();
     }
-    let size = value.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        let text = format!("{value:e}");
-        return if size < 1.0 { text } else { text.replace('e', "e+") };
+    let mut text = String::new();
+    if let Some(digits) = Digits::of(value) {
+        if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
+            digits.put_positional(&mut text);
+        } else {
+            digits.put_scientific(1, &mut text);
+        }
     }
-    value.to_string()
+    text
 }
 
 /// False when there is a number among the values that JSON does not know.
