@@ -1,7 +1,6 @@
 //! A file of the table `metadata`, as `docs/format/metadata-table.md` draws it.
 
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::cast::AsArray;
@@ -80,8 +79,8 @@ fn key(one: &Metadata) -> (&str, &str, &str, &str) {
 /// The descriptions in a whole file. The decoder trusts what it finds in a file and may panic where that is wrong: the
 /// file's fault, and an error like any other.
 pub fn read_metadata(bytes: Bytes) -> Result<Vec<SeenMetadata>, ReadError> {
-    catch_unwind(AssertUnwindSafe(|| read_rows(bytes)))
-        .unwrap_or_else(|_| Err(ReadError("the file makes the decoder panic".to_string())))
+    let panicked = |said| Err(ReadError(format!("the file makes the decoder panic: {said}")));
+    runtime::unpanicked(|| read_rows(bytes)).unwrap_or_else(panicked)
 }
 
 fn read_rows(bytes: Bytes) -> Result<Vec<SeenMetadata>, ReadError> {

@@ -1,7 +1,6 @@
 //! Checkpoints of a log: V1, one Parquet file with a row per action that still counts.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
@@ -84,8 +83,8 @@ fn delta_type(of: &DataType) -> Value {
 /// The table as a checkpoint has it, ours or another writer's. The Parquet decoder trusts what it finds in a file and
 /// may panic where that is wrong: the file's fault, and an error like any other.
 pub(crate) fn decode(path: &str, version: u64, bytes: &Bytes) -> Result<Snapshot, BucketError> {
-    catch_unwind(AssertUnwindSafe(|| read_snapshot(path, version, bytes)))
-        .unwrap_or_else(|_| Err(BucketError::corrupt(path, "the file makes the decoder panic")))
+    let panicked = |said| BucketError::corrupt(path, format!("the file makes the decoder panic: {said}"));
+    runtime::unpanicked(|| read_snapshot(path, version, bytes)).unwrap_or_else(|said| Err(panicked(said)))
 }
 
 /// Twice over the file: what the table is may stand behind what is in it.

@@ -3,7 +3,7 @@
 //! On the path: beneath everything that lives.
 //!
 //! Always true:
-//! - no other crate reads the time, draws a random number or spawns;
+//! - no other crate reads the time, draws a random number, spawns or calls `catch_unwind`;
 //! - what is started first is depended on by what is started later, so services stop in reverse order, each
 //!   awaited before the next is told, all within one grace period.
 
@@ -11,6 +11,7 @@ mod clock;
 mod duration;
 pub mod fault;
 mod memory;
+mod panics;
 mod process;
 mod random;
 mod service;
@@ -21,6 +22,7 @@ mod trace;
 pub use clock::{Clock, ManualClock};
 pub use duration::{DurationError, PromDuration, format_duration, parse_duration};
 pub use memory::{MemoryBudget, MemoryPart, OverBudget, Reservation, container_limit, resident_bytes};
+pub use panics::unpanicked;
 pub use process::ProcessStats;
 pub use random::random_u64;
 pub use service::{Service, Stopped, Supervisor};

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -389,8 +388,8 @@ fn drain(
 /// The decoder trusts lengths and offsets that it finds in a file. Where they are wrong it may panic: that is the
 /// file's fault and an error like any other.
 fn unpanicked<T>(decode: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(ParquetError::General("the file makes the decoder panic".to_string())))
+    let panicked = |said| ParquetError::General(format!("the file makes the decoder panic: {said}"));
+    runtime::unpanicked(decode).unwrap_or_else(|said| Err(panicked(said)))
 }
 
 async fn read_meta(
