@@ -2,7 +2,7 @@
 """Firn beside Prometheus and VictoriaMetrics, one after the other, on the same load. Python's library only.
 
 Reports server CPU (user + system, from outside the processes) per sample until the last acknowledgement and until
-everything is queryable and flushed, peak memory, bytes at rest, and CPU and time of 24 dashboard queries over recent
+everything is queryable and flushed, peak memory, bytes at rest, and CPU and time of its queries (queries.py) over recent
 data and over blocks. The host's speed drifts, so only ratios of one run count: systems alternate within a round.
 
     tests/bench/bench.py --workload std --rounds 3 --recording node_exporter.prom.zst
@@ -28,7 +28,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from dashboard import DASHBOARD
+from queries import SETS
 
 # Where each system takes each protocol; a pair that is not here is left out.
 PUSH = {
@@ -340,12 +340,14 @@ def load(system, push, protocol, args, end):
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def dashboard(system, end, repeat):
-    """CPU seconds and milliseconds of one pass over the dashboard; how many of its queries returned series."""
+def ask(system, workload, end, repeat):
+    """CPU seconds and milliseconds of one pass over the workload's queries; how many of them returned series."""
+    queries, span, step = SETS[workload]
+
     def one_pass():
         n = 0
-        for expr in DASHBOARD:
-            params = {"query": expr, "start": end - 1800, "end": end, "step": 15}
+        for expr in queries:
+            params = {"query": expr, "start": end - span, "end": end, "step": step}
             answer = json.loads(get(system.query_url + "/api/v1/query_range", params))
             n += bool(answer["data"]["result"])
         return n
@@ -371,7 +373,7 @@ def run(system, push, protocol, args):
                   "acknowledged": samples / cpu, "wall": report["samples_per_sec"]}
         if args.queries:
             system.settle()
-            result["recent_cpu"], result["recent_ms"], result["answered"] = dashboard(system, end, args.repeat)
+            result["recent_cpu"], result["recent_ms"], result["answered"] = ask(system, args.workload, end, args.repeat)
         before_flush = system.cpu_secs()
         system.flush()
         result["flushed"] = samples / (cpu + system.cpu_secs() - before_flush)
@@ -382,7 +384,7 @@ def run(system, push, protocol, args):
         result["bytes_per_sample"] = system.at_rest() / samples
         if args.queries:
             system.over_blocks()
-            result["blocks_cpu"], result["blocks_ms"], _ = dashboard(system, end, args.repeat)
+            result["blocks_cpu"], result["blocks_ms"], _ = ask(system, args.workload, end, args.repeat)
         if args.compact and isinstance(system, Firn):
             result.update(system.compact())
             result["bytes_per_sample_compacted"] = result.pop("compacted_bytes") / samples
@@ -397,8 +399,8 @@ COLUMNS = [
     ("acknowledged", "samples/CPU-s, acknowledged", "{:,.0f}"), ("flushed", "samples/CPU-s, flushed", "{:,.0f}"),
     ("wall", "samples/s", "{:,.0f}"), ("peak_rss_mb", "peak RSS, MB", "{:.0f}"),
     ("bytes_per_sample", "bytes/sample", "{:.3f}"), ("bytes_per_sample_compacted", "compacted", "{:.3f}"),
-    ("compactor_peak_mb", "compactor peak, MB", "{:.0f}"), ("recent_cpu", "dashboard recent, CPU s", "{:.3f}"),
-    ("recent_ms", "recent, ms", "{:.0f}"), ("blocks_cpu", "dashboard blocks, CPU s", "{:.3f}"),
+    ("compactor_peak_mb", "compactor peak, MB", "{:.0f}"), ("recent_cpu", "queries of recent data, CPU s", "{:.3f}"),
+    ("recent_ms", "recent, ms", "{:.0f}"), ("blocks_cpu", "of blocks, CPU s", "{:.3f}"),
     ("blocks_ms", "blocks, ms", "{:.0f}"), ("refused", "refused", "{:,.0f}"),
 ]
 
@@ -447,7 +449,7 @@ def arguments():
     parser.add_argument("--compact-secs", type=int, default=1800, help="for at most so long")
     parser.add_argument("--compactor-flags", default="-memory-limit=256MiB")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeat", type=int, default=5, help="passes over the dashboard")
+    parser.add_argument("--repeat", type=int, default=5, help="passes over the queries")
     parser.add_argument("--no-queries", dest="queries", action="store_false")
     parser.add_argument("--keep", action="store_true", help="leave the folders there")
     return parser.parse_args()

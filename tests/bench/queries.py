@@ -1,6 +1,7 @@
-"""What dashboards of node_exporters and HTTP services ask."""
+"""What dashboards of node_exporters and HTTP services ask: of each workload its queries, over how many seconds they look
+back, and their step in seconds."""
 
-DASHBOARD = [
+STD = [
     'sum by (mode) (rate(node_cpu_seconds_total[5m]))',
     'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))',
     'avg by (instance) (1 - rate(node_cpu_seconds_total{mode="idle"}[5m]))',
@@ -26,3 +27,29 @@ DASHBOARD = [
     'sum by (instance) (node_scrape_collector_success)',
     'deriv(node_memory_Cached_bytes[15m])',
 ]
+
+# Of half a million series at once: few have so many, and some dashboard asks for all of them.
+CARD = [
+    'count(node_cpu_seconds_total)',
+    'sum by (mode) (rate(node_cpu_seconds_total[1m]))',
+    'topk(10, sum by (instance) (rate(node_network_receive_bytes_total[1m])))',
+    'count by (instance) ({__name__=~"node_(cpu|network|disk)_.*"})',
+    'quantile by (device) (0.99, rate(node_disk_io_time_seconds_total[1m]))',
+    'sum by (mountpoint) (node_filesystem_avail_bytes) / sum by (mountpoint) (node_filesystem_size_bytes)',
+]
+
+# A day on one screen.
+LONG = [
+    'sum by (mode) (rate(node_cpu_seconds_total[5m]))',
+    'avg by (instance) (1 - rate(node_cpu_seconds_total{mode="idle"}[5m]))',
+    'node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes',
+    'max_over_time(node_load1[1h])',
+    'sum by (instance) (increase(node_network_receive_bytes_total[1h]))',
+    'quantile_over_time(0.95, node_load5[1h])',
+    'topk(3, rate(node_context_switches_total[5m]))',
+    'avg_over_time(node_memory_MemFree_bytes[1h])',
+    'min by (device) (node_filesystem_avail_bytes / node_filesystem_size_bytes)',
+    'deriv(node_memory_Cached_bytes[1h])',
+]
+
+SETS = {"std": (STD, 1800, 15), "card": (CARD, 135, 15), "long": (LONG, 86_400, 300), "day": (LONG, 86_400, 300)}
