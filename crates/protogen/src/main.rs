@@ -13,8 +13,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 /// Files of `proto/`, the package of each and the file that it becomes.
-const MESSAGES: [(&str, &str, &str); 2] = [
+const MESSAGES: [(&str, &str, &str); 3] = [
     ("prometheus/remote.proto", "prometheus", "prometheus.rs"),
+    ("prometheus/read.proto", "prometheus", "prometheus_read.rs"),
     ("prometheus/remote2.proto", "io.prometheus.write.v2", "prometheus2.rs"),
 ];
 

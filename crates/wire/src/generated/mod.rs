@@ -6,6 +6,11 @@
 #[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote.proto")]
 pub mod prometheus;
 
+/// Remote read.
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/read.proto")]
+pub mod prometheus_read;
+
 /// Remote write 2.0.
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "generated; the fields are described in proto/prometheus/remote2.proto")]
