@@ -3,15 +3,55 @@
 
 use axum::response::Response;
 
+use crate::error::ApiError;
 use crate::json;
+use crate::labels::selectors;
+use crate::params::{Params, integer_error};
 
-/// `/rules`
-pub(crate) async fn rules() -> Response {
-    json::success(|out| {
+/// `/rules`: none, of those that are asked for in the right way.
+pub(crate) async fn rules(params: Params) -> Result<Response, ApiError> {
+    selectors(&params).map_err(ApiError::bad_data)?;
+    let lower = |name: &str| params.get(name).map(str::to_lowercase);
+    let kind = lower("type").unwrap_or_default();
+    if !["", "alert", "record"].contains(&kind.as_str()) {
+        return Err(ApiError::parameter("type", format!("not supported value {kind:?}")));
+    }
+    if let Some(text) = lower("exclude_alerts").filter(|text| !is_bool(text)) {
+        let reason =
+            format!("error converting exclude_alerts: strconv.ParseBool: parsing {text:?}: invalid syntax");
+        return Err(ApiError::parameter("exclude_alerts", reason));
+    }
+    check_page(&params)?;
+    Ok(json::success(|out| {
         out.object(|out| {
             out.key("groups").array(|_| {});
         });
+    }))
+}
+
+/// `group_limit` and `group_next_token`: no page of nothing has a next one.
+fn check_page(params: &Params) -> Result<(), ApiError> {
+    let next = params.get("group_next_token");
+    let Some(text) = params.get("group_limit") else {
+        let missing = "group_limit needs to be present in order to paginate over the groups";
+        return next.map_or(Ok(()), |_| Err(ApiError::parameter("group_next_token", missing)));
+    };
+    let limit: i32 = text.parse().map_err(|e| {
+        let reason = integer_error("ParseInt", text, &e);
+        ApiError::parameter("group_limit", format!("group_limit needs to be a valid number: {reason}"))
+    })?;
+    if limit <= 0 {
+        return Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0"));
+    }
+    next.map_or(Ok(()), |token| {
+        let reason = format!("invalid group_next_token '{token}'. were rule groups changed?");
+        Err(ApiError::parameter("group_next_token", reason))
     })
+}
+
+/// What Go's `strconv.ParseBool` takes, in lower case.
+fn is_bool(text: &str) -> bool {
+    ["1", "t", "true", "0", "f", "false"].contains(&text)
 }
 
 /// `/alerts`
@@ -53,7 +93,18 @@ pub(crate) async fn scrape_pools() -> Response {
     })
 }
 
-/// `/targets/metadata` and `/notifications`
+/// `/targets/metadata`
+pub(crate) async fn targets_metadata(params: Params) -> Result<Response, ApiError> {
+    if params.get("limit").is_some_and(|text| text.parse::<i64>().is_err()) {
+        return Err(ApiError::bad_data("limit must be a number"));
+    }
+    if let Some(selector) = params.get("match_target") {
+        promql::parse_selector(selector).map_err(|e| ApiError::parameter("match_target", e))?;
+    }
+    Ok(nothing().await)
+}
+
+/// `/notifications`
 pub(crate) async fn nothing() -> Response {
     json::success(|out| {
         out.array(|_| {});

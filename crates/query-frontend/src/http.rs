@@ -45,7 +45,7 @@ pub fn routes(deps: Deps) -> Router {
         .route("/alerts", get(absent::alerts))
         .route("/alertmanagers", get(absent::alertmanagers))
         .route("/targets", get(absent::targets))
-        .route("/targets/metadata", get(absent::nothing))
+        .route("/targets/metadata", get(absent::targets_metadata))
         .route("/scrape_pools", get(absent::scrape_pools))
         .route("/notifications", get(absent::nothing))
         .route("/status/buildinfo", get(buildinfo))
@@ -82,11 +82,14 @@ async fn buildinfo(State(_deps): State<Deps>) -> Response {
 /// Lets browsers on other origins ask, as Prometheus does, and answers their preflight requests.
 async fn cross_origin(request: Request<Body>, next: Next) -> Response {
     let preflight = request.method() == Method::OPTIONS;
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response =
         if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin else { return response };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
-    set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS");
     set(header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin, X-Scope-OrgID");
     set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date");

@@ -1,24 +1,30 @@
+use std::num::{IntErrorKind, ParseIntError};
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{Method, header};
 use http_body_util::{BodyExt, Limited};
-use server::{parse_time, to_millis};
+use server::parse_time;
 
 use crate::error::ApiError;
 
 /// The most bytes of a form. Dashboards send long queries by POST, but not this long.
 const FORM_BYTES_MAX: usize = 10 << 20;
 
-/// The parameters of a request: those of the URL and those of a form, in this order.
+pub(crate) const NANOS_PER_MS: i64 = 1_000_000;
+
+/// The parameters of a request: those of a form and those of the URL, in this order, so that the form's count where
+/// both have one.
 #[derive(Debug, Default)]
 pub(crate) struct Params {
     pairs: Vec<(String, String)>,
 }
 
 impl Params {
-    /// The first value of a parameter that is not empty.
+    /// The first value of a parameter, unless it is empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(n, value)| n == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        let (_, value) = self.pairs.iter().find(|(n, _)| n == name)?;
+        (!value.is_empty()).then_some(value.as_str())
     }
 
     /// All values of a parameter.
@@ -28,13 +34,14 @@ impl Params {
 
     /// A time, if given.
     pub(crate) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
-        self.get(name).map(|text| parse_time(text).map_err(|e| ApiError::parameter(name, e))).transpose()
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let wrong = |e| ApiError::parameter(name, format!("invalid time value for '{name}': {e}"));
+        parse_time(text).map(Some).map_err(wrong)
     }
 
     /// A time that must be given.
     pub(crate) fn required_time(&self, name: &str) -> Result<i64, ApiError> {
-        let missing = || ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
-        self.time(name)?.ok_or_else(missing)
+        parse_time(self.get(name).unwrap_or_default()).map_err(|e| ApiError::parameter(name, e))
     }
 
     /// A duration in milliseconds, if given.
@@ -42,10 +49,19 @@ impl Params {
         self.get(name).map(|text| parse_duration(text).map_err(|e| ApiError::parameter(name, e))).transpose()
     }
 
+    /// `lookback_delta` in milliseconds, if it is longer than nothing.
+    pub(crate) fn lookback(&self) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.get("lookback_delta") else { return Ok(None) };
+        let wrong = |e| ApiError::bad_data(format!("error parsing lookback delta duration: {e}"));
+        Ok(Some(parse_duration(text).map_err(wrong)?).filter(|ms| *ms > 0))
+    }
+
     /// `limit`: 0 or absent is no limit.
     pub(crate) fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(0) };
-        text.parse().map_err(|_| ApiError::parameter("limit", "limit must be a non-negative number"))
+        let wrong = |reason| ApiError::parameter("limit", reason);
+        let limit: i64 = text.parse().map_err(|e| wrong(integer_error("Atoi", text, &e)))?;
+        usize::try_from(limit).map_err(|_| wrong("limit must be non-negative".to_string()))
     }
 
     fn extend(&mut self, encoded: &[u8]) {
@@ -58,25 +74,43 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
     async fn from_request(request: Request<Body>, _state: &S) -> Result<Params, ApiError> {
         let mut params = Params::default();
-        params.extend(request.uri().query().unwrap_or_default().as_bytes());
+        let query = request.uri().query().unwrap_or_default().to_string();
         if request.method() == Method::POST && is_form(&request) {
             let body = Limited::new(request.into_body(), FORM_BYTES_MAX).collect().await;
             let body = body.map_err(|e| ApiError::bad_data(format!("error parsing form values: {e}")))?;
             params.extend(&body.to_bytes());
         }
+        params.extend(query.as_bytes());
         Ok(params)
     }
 }
 
-/// A duration in float seconds or Prometheus's notation, as milliseconds.
+/// A duration in float seconds or Prometheus's notation, as milliseconds. What is less than one does not count.
 pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
+    parse_nanos(text).map(|nanos| nanos / NANOS_PER_MS)
+}
+
+/// A duration as nanoseconds.
+pub(crate) fn parse_nanos(text: &str) -> Result<i64, String> {
     if let Ok(secs) = text.parse::<f64>() {
+        let nanos = secs * 1e9;
+        // 2^63 is the first float that does not fit.
+        let fits = nanos.abs() < 9_223_372_036_854_775_808.0;
         let overflow = || format!("cannot parse {text:?} to a valid duration. It overflows int64");
-        return to_millis(secs).ok_or_else(overflow);
+        return fits.then_some(nanos as i64).ok_or_else(overflow);
     }
-    let duration = limits::parse_duration(text);
-    let duration = duration.map_err(|_| format!("cannot parse {text:?} to a valid duration"))?;
-    i64::try_from(duration.as_millis()).map_err(|e| e.to_string())
+    let wrong = || format!("cannot parse {text:?} to a valid duration");
+    let duration = limits::parse_duration(text).map_err(|_| wrong())?;
+    i64::try_from(duration.as_nanos()).map_err(|_| wrong())
+}
+
+/// What Prometheus says of a text that is no integer: the words of Go's `strconv`.
+pub(crate) fn integer_error(function: &str, text: &str, error: &ParseIntError) -> String {
+    let reason = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {text:?}: {reason}")
 }
 
 fn is_form(request: &Request<Body>) -> bool {
@@ -92,6 +126,11 @@ mod tests {
     fn durations_are_float_seconds_or_notation() {
         assert_eq!(parse_duration("15"), Ok(15_000));
         assert_eq!(parse_duration("0.5"), Ok(500));
+        assert_eq!(parse_duration("12.3459"), Ok(12_345));
+        assert_eq!(parse_duration("-0.25"), Ok(-250));
+        assert_eq!(parse_nanos("0.0001"), Ok(100_000));
+        assert!(parse_duration("1e300").unwrap_err().ends_with("It overflows int64"));
+        assert!(parse_duration("NaN").is_err());
         assert_eq!(parse_duration("1h30m"), Ok(5_400_000));
         assert!(parse_duration("5x").is_err());
     }

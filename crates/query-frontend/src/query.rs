@@ -7,10 +7,10 @@ use wire::{QueryRequest, QueryResult};
 use crate::error::ApiError;
 use crate::http::Deps;
 use crate::json;
-use crate::params::Params;
+use crate::params::{NANOS_PER_MS, Params, parse_nanos};
 
 /// The most steps of a range query, as in Prometheus: enough for a minute's resolution over a week.
-const STEPS_MAX: i64 = 11_000;
+const STEPS_MAX: i128 = 11_000;
 
 /// What is said when `limit` cut the result.
 pub(crate) const TRUNCATED: &str = "results truncated due to limit";
@@ -21,6 +21,7 @@ pub(crate) async fn instant(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
+    params.limit()?;
     let at = params.time("time")?.unwrap_or_else(|| deps.clock.now_ms());
     let request = request(&params, at, at, None)?;
     answer(&deps, &headers, &params, request).await
@@ -32,29 +33,38 @@ pub(crate) async fn range(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let start = params.required_time("start")?;
-    let end = params.required_time("end")?;
-    let step = params.duration("step")?;
-    let step = step.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
-    check_range(start, end, step)?;
+    params.limit()?;
+    let (start, end) = (params.required_time("start")?, params.required_time("end")?);
+    check_order(start, end)?;
+    let step =
+        parse_nanos(params.get("step").unwrap_or_default()).map_err(|e| ApiError::parameter("step", e))?;
+    let step = step_ms(end.saturating_sub(start), step)?;
     let request = request(&params, start, end, Some(step))?;
     answer(&deps, &headers, &params, request).await
 }
 
-fn check_range(start: i64, end: i64, step: i64) -> Result<(), ApiError> {
-    if end < start {
-        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+fn check_order(start: i64, end: i64) -> Result<(), ApiError> {
+    match end < start {
+        true => Err(ApiError::parameter("end", "end timestamp must not be before start time")),
+        false => Ok(()),
     }
-    if step <= 0 {
-        let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(ApiError::parameter("step", reason));
+}
+
+/// The step in milliseconds, of which a range has not too many.
+fn step_ms(range_ms: i64, step_nanos: i64) -> Result<i64, ApiError> {
+    let zero = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+    if step_nanos <= 0 {
+        return Err(ApiError::parameter("step", zero));
     }
-    if end.saturating_sub(start) / step > STEPS_MAX {
+    if i128::from(range_ms) * i128::from(NANOS_PER_MS) / i128::from(step_nanos) > STEPS_MAX {
         return Err(ApiError::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    Ok(())
+    match step_nanos / NANOS_PER_MS {
+        0 => Err(ApiError::parameter("step", zero)),
+        step => Ok(step),
+    }
 }
 
 fn request(
@@ -70,7 +80,7 @@ fn request(
         start_ms,
         end_ms,
         step_ms,
-        lookback_ms: params.duration("lookback_delta")?.filter(|ms| *ms > 0),
+        lookback_ms: params.lookback()?,
         timeout_ms,
         stats_per_step: params.get("stats") == Some("all"),
     })
@@ -87,9 +97,20 @@ async fn answer(
     let result = deps.querier.query(&tenants, &request).await;
     let mut result = result.map_err(|e| ApiError::instead_of(&request.query, &tenants, e))?;
     truncate(&mut result, limit);
+    result.warnings.extend(params.get("stats").and_then(stats_warning));
     let stats = params.get("stats").map(|_| &result.stats);
     let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);
     Ok(json::success_with(data, &result.warnings, &result.infos))
+}
+
+/// What is said about a value of `stats` that is answered as `true` today, in Prometheus's words.
+fn stats_warning(value: &str) -> Option<String> {
+    (!["true", "all"].contains(&value)).then(|| {
+        format!(
+            "value {value:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+             use \"true\" or \"all\""
+        )
+    })
 }
 
 fn truncate(result: &mut QueryResult, limit: usize) {

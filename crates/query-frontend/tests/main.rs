@@ -158,6 +158,62 @@ async fn an_instant_query_answers_under_both_prefixes_and_by_both_methods() {
 }
 
 #[tokio::test]
+async fn where_form_and_url_both_have_a_parameter_the_form_counts() {
+    let api = Api::new();
+    let form = |body: &'static str| {
+        Request::post("/api/v1/query?query=up&time=1&timeout=3s")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    api.send(form("query=down&time=2")).await;
+    // An empty one is as good as none, and it counts, too.
+    api.send(form("query=down&time=")).await;
+    let asked = api.querier.asked.lock().unwrap();
+    let (first, second) = (&asked[0].1, &asked[1].1);
+    assert_eq!((first.query.as_str(), first.start_ms), ("down", 2000));
+    assert!(first.timeout_ms.is_some_and(|left| (2000..=3000).contains(&left)), "{:?}", first.timeout_ms);
+    assert_eq!((second.query.as_str(), second.start_ms), ("down", 1_000_000));
+}
+
+#[tokio::test]
+async fn a_step_is_counted_in_nanoseconds_and_evaluated_in_whole_milliseconds() {
+    let api = Api::new();
+    let range = |step: &str| format!("/api/v1/query_range?query=up&start=0&end=2&step={step}");
+    assert_eq!(api.get(&range("0.0159")).await.0, 200);
+    assert_eq!(api.querier.asked.lock().unwrap()[0].1.step_ms, Some(15));
+    let (status, body) = api.get(&range("0.0001")).await;
+    assert!(status == 400 && body.contains("11,000 points"), "{body}");
+    let (status, body) = api.get("/api/v1/query_range?query=up&start=0&end=0&step=0.0001").await;
+    assert!(status == 400 && body.contains("zero or negative"), "{body}");
+}
+
+#[tokio::test]
+async fn there_are_no_rules_but_wrong_ways_to_ask_for_them() {
+    let right = ["", "?type=Alert", "?type=record&group_limit=1&exclude_alerts=T&match[]=up"];
+    for query in right {
+        let (status, body) = Api::new().get(&format!("/api/v1/rules{query}")).await;
+        assert_eq!((status, body.as_str()), (200, r#"{"status":"success","data":{"groups":[]}}"#), "{query}");
+    }
+    let wrong = [
+        ("?type=x", r#"invalid parameter \"type\": not supported value \"x\""#),
+        ("?exclude_alerts=x", r#"strconv.ParseBool: parsing \"x\": invalid syntax"#),
+        ("?group_limit=0", "group_limit needs to be greater than 0"),
+        ("?group_limit=5000000000", r#"strconv.ParseInt: parsing \"5000000000\": value out of range"#),
+        ("?group_next_token=a", "group_limit needs to be present"),
+        ("?group_next_token=a&group_limit=1", "invalid group_next_token 'a'. were rule groups changed?"),
+        ("?match[]=%7B%7D", "at least one non-empty matcher"),
+    ];
+    for (query, expected) in wrong {
+        let (status, body) = Api::new().get(&format!("/api/v1/rules{query}")).await;
+        assert_eq!(status, 400, "{query}: {body}");
+        assert!(body.contains(r#""errorType":"bad_data""#) && body.contains(expected), "{query}: {body}");
+    }
+    let (status, body) = Api::new().get("/api/v1/targets/metadata?limit=x").await;
+    assert!(status == 400 && body.contains("limit must be a number"), "{body}");
+}
+
+#[tokio::test]
 async fn a_query_without_a_time_is_about_now() {
     let api = Api::new();
     api.get("/api/v1/query?query=up").await;
@@ -184,7 +240,12 @@ async fn stats_are_shown_when_asked_for() {
 async fn wrong_parameters_are_named() {
     let cases = [
         ("/query?query=up&time=yesterday", r#"invalid parameter \"time\""#),
-        ("/query?query=up&limit=-1", r#"invalid parameter \"limit\""#),
+        ("/query?query=up&limit=-1", r#"invalid parameter \"limit\": limit must be non-negative"#),
+        (
+            "/query?query=up&limit=1.5&time=x",
+            r#"invalid parameter \"limit\": strconv.Atoi: parsing \"1.5\": invalid syntax"#,
+        ),
+        ("/query?query=up&lookback_delta=x", "error parsing lookback delta duration: cannot parse"),
         ("/query?query=up&timeout=x", r#"invalid parameter \"timeout\""#),
         ("/query?query=nonsense", r#"invalid parameter \"query\": 1:1: parse error: nonsense"#),
         ("/query_range?query=up&end=1&step=1", r#"invalid parameter \"start\""#),
@@ -335,10 +396,11 @@ async fn answers_are_compressed_on_request_and_preflights_are_answered() {
     };
     let request = Request::get("/api/v1/query_range?query=up&start=0&end=60&step=15")
         .header(header::ACCEPT_ENCODING, "gzip")
+        .header(header::ORIGIN, "https://grafana.example")
         .body(Body::empty());
     let response = routes(deps).oneshot(request.unwrap()).await.unwrap();
     assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
-    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://grafana.example");
     let preflight = Request::options("/api/v1/query").body(Body::empty()).unwrap();
     assert_eq!(api.send(preflight).await.0, 204);
 }

@@ -22,4 +22,4 @@ pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, Overrides, SetLevel, Text, routes as ops_routes};
 pub use process::{memory_metrics, process_metrics};
 pub use tenant::{TENANT_HEADER, TenantError, tenant, tenants};
-pub use time::{parse_time, to_millis};
+pub use time::parse_time;

@@ -19,9 +19,11 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Float seconds as milliseconds, unless they do not fit.
-pub fn to_millis(secs: f64) -> Option<i64> {
-    let ms = (secs * 1000.0).round();
+/// Float seconds as milliseconds, unless they do not fit. As in Prometheus, the part behind the point is rounded by
+/// itself: together with the whole seconds of our days it would round elsewhere.
+fn to_millis(secs: f64) -> Option<i64> {
+    let whole = secs.trunc();
+    let ms = whole * 1000.0 + ((secs - whole) * 1000.0).round();
     // 2^63 is the first float that does not fit.
     (ms.is_finite() && ms.abs() < 9_223_372_036_854_775_808.0).then_some(ms as i64)
 }
@@ -34,6 +36,10 @@ mod tests {
     fn times_are_float_seconds_or_rfc_3339() {
         assert_eq!(parse_time("1.5"), Ok(1500));
         assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
+        // The nearest double is a little below the half.
+        assert_eq!(parse_time("1435781451.7815"), Ok(1_435_781_451_781));
+        assert_eq!(parse_time("-1.0005"), Ok(-1001));
+        assert_eq!(parse_time("4.0004"), Ok(4000));
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
         assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
         assert_eq!(parse_time(MIN_TIME), Ok(i64::MIN));
