@@ -27,6 +27,43 @@ impl Answer {
     }
 }
 
+/// Status, headers and the bytes of a body as they came.
+#[derive(Debug, Clone)]
+pub struct RawAnswer {
+    /// The status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body, packed if the headers say so.
+    pub body: Vec<u8>,
+}
+
+impl RawAnswer {
+    /// All values of a header, by its name in lower case, separated by commas.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> =
+            self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+}
+
+/// Asks by any method, with these headers and no others but those that HTTP needs.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<RawAnswer, String> {
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = match body {
+        [] => agent().run(request.body(()).map_err(|e| e.to_string())?),
+        _ => agent().run(request.body(body).map_err(|e| e.to_string())?),
+    };
+    let response = response.map_err(|e| e.to_string())?;
+    let status = response.status().as_u16();
+    let headers = headers_of(&response);
+    let body = response.into_body().into_with_config().limit(1 << 30).read_to_vec();
+    Ok(RawAnswer { status, headers, body: body.map_err(|e| e.to_string())? })
+}
+
 /// Asks by GET; an error says that nobody answered.
 pub fn get(url: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
     get_with(url, query, &[])
@@ -82,12 +119,16 @@ pub fn put(url: &str, body: &[u8]) -> Result<Answer, String> {
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
     let response = response.map_err(|e| e.to_string())?;
     let status = response.status().as_u16();
-    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_string();
-    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let headers = headers_of(&response);
     let body =
         response.into_body().into_with_config().limit(1 << 30).read_to_vec().map_err(|e| e.to_string())?;
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Answer { status, headers, body })
+}
+
+fn headers_of(response: &ureq::http::Response<ureq::Body>) -> Vec<(String, String)> {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).to_string();
+    response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
 fn agent() -> &'static Agent {

@@ -124,7 +124,8 @@ impl TimeSeries {
 }
 
 impl NativeHistogram {
-    fn protobuf(&self, timestamp: i64) -> Vec<u8> {
+    /// The message, which is the same in both versions of remote write.
+    pub fn protobuf(&self, timestamp: i64) -> Vec<u8> {
         let mut out = Vec::new();
         self.whole(&mut out, 1, 2, self.count);
         double(&mut out, 3, self.sum.to_bits());

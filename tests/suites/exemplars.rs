@@ -3,12 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use block::Day;
 use model::Labels;
 use serde_json::{Value, json};
 use system_tests::{
-    Firn, FirnOptions, TimeSeries, WriteRequest, get, get_json, now_ms, part, post_form, seconds,
+    Answer, Child, Firn, FirnOptions, TimeSeries, WriteRequest, free_port, get, get_json, now_ms, part, post,
+    post_form, seconds, wait_until,
 };
 
 const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
@@ -274,4 +276,110 @@ fn exemplars_beyond_their_limit_are_counted_and_fail_nothing() {
     assert_eq!(found[0]["exemplars"].as_array().map(Vec::len), Some(5));
     assert_eq!(firn.metric("firn_ingester_refused_exemplars_total").unwrap(), Some(7.0));
     assert_eq!(firn.number(&format!("count({METRIC})"), &seconds(now)).unwrap(), 1.0);
+}
+
+/// A Prometheus that stores exemplars, scrapes itself and sends everything on.
+fn start_prometheus(dir: &Path, firn: &Firn) -> Option<(Child, String)> {
+    let binary = part("bin/prometheus")?;
+    let address = format!("127.0.0.1:{}", free_port());
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: self, static_configs: [{{targets: ['{address}']}}]}}]\n\
+         remote_write:\n\
+         - url: {}/api/v1/push\n\
+         \x20 send_exemplars: true\n\
+         \x20 metadata_config: {{send: true, send_interval: 1s}}\n",
+        firn.url()
+    );
+    let file = dir.join("prometheus.yml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(binary);
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
+        .arg(format!("--web.listen-address={address}"))
+        .args(["--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage"]);
+    let child = Child::start("prometheus", command, dir).unwrap();
+    let url = format!("http://{address}");
+    let ready = || get(&format!("{url}/-/ready"), &[]).is_ok_and(|answer| answer.status == 200).then_some(());
+    wait_until(Duration::from_secs(60), ready).unwrap();
+    Some((child, url))
+}
+
+#[test]
+fn exemplars_and_metadata_that_prometheus_sends_are_answered_as_prometheus_answers_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let firn_dir = dir.path().join("firn");
+    std::fs::create_dir(&firn_dir).unwrap();
+    let firn = Firn::start(FIRN, &firn_dir, &FirnOptions::default()).unwrap();
+    let Some((_prometheus, url)) = start_prometheus(dir.path(), &firn) else { return };
+    // Prometheus sends on nothing that is older than its own start.
+    let base_ms = now_ms() + 1_000;
+    let mut request = WriteRequest::default();
+    for le in ["+Inf", "0.5", "1"] {
+        let labels = [("__name__", METRIC), ("instance", "h:80"), ("job", "shop"), ("le", le)];
+        let mut series = TimeSeries::new(labels);
+        for i in 0..20 {
+            series = series.sample(base_ms + i * 1000, i as f64);
+            // Zero without a sign: remote write leaves a value of zero out, and with it the sign.
+            let (trace, value) = (Pushed::trace(0, i), Pushed::value(0, i) + 0.0);
+            let own = [("span_id", "00f067aa0ba902b7"), ("trace_id", trace.as_str())];
+            series = series.exemplar(base_ms + i * 1000 + i % 3, value, own);
+        }
+        // Without labels, as an example may be.
+        series = series.exemplar(base_ms + 20_000, 1.0, []);
+        request.push(&series);
+    }
+    let answer = push(&format!("{url}/api/v1/write"), &request);
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let (from, to) = (seconds(base_ms), seconds(base_ms + 30_000));
+    let narrow = (seconds(base_ms + 5_000), seconds(base_ms + 8_001));
+    let asked = [
+        ("query_exemplars", vec![("query", METRIC), ("start", from.as_str()), ("end", to.as_str())]),
+        (
+            "query_exemplars",
+            vec![("query", METRIC), ("start", narrow.0.as_str()), ("end", narrow.1.as_str())],
+        ),
+        (
+            "query_exemplars",
+            vec![
+                (
+                    "query",
+                    "histogram_quantile(0.9, sum by (le) (rate(latency_seconds_bucket{le!=\"1\"}[5m])))",
+                ),
+                ("start", from.as_str()),
+            ],
+        ),
+        ("query_exemplars", vec![("query", "nothing_like_it")]),
+        ("metadata", vec![]),
+        ("metadata", vec![("metric", "go_goroutines")]),
+        ("metadata", vec![("metric", "nothing_like_it")]),
+    ];
+    let differing = || {
+        let ask = |url: &str, (path, query): &(&str, Vec<(&str, &str)>)| {
+            get_json(&format!("{url}/api/v1/{path}"), query).unwrap()["data"].clone()
+        };
+        let pairs = asked.iter().map(|one| (one, ask(&url, one), ask(firn.url(), one)));
+        pairs.into_iter().find(|(_, theirs, ours)| theirs != ours).map(|found| format!("{found:?}"))
+    };
+    let has_all = || {
+        let of = |path: &str| get_json(&format!("{url}/api/v1/{path}"), &[]).unwrap()["data"].clone();
+        let n_families = of("metadata").as_object().map_or(0, |families| families.len());
+        (n_families > 100).then_some(())
+    };
+    wait_until(Duration::from_secs(60), has_all).unwrap();
+    let is_same = || differing().is_none().then_some(());
+    assert!(wait_until(Duration::from_secs(60), is_same).is_some(), "{:?}", differing());
+    firn.flush_all().unwrap();
+    assert_eq!(differing(), None, "in the table");
+}
+
+/// Pushes to another receiver.
+fn push(url: &str, request: &WriteRequest) -> Answer {
+    let headers = [
+        ("Content-Type", "application/x-protobuf"),
+        ("Content-Encoding", "snappy"),
+        ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+    ];
+    post(url, &headers, &request.snappy()).unwrap()
 }

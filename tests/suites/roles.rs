@@ -1,11 +1,11 @@
 //! Roles as processes, as an operator meets them.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use system_tests::{
-    Cluster, ClusterOptions, Storage, TimeSeries, WriteRequest, free_ports, get, get_with, now_ms, post,
-    seconds, wait_until,
+    Cluster, ClusterOptions, FaultProxy, ObjectStore, ProxyFault, ProxyTarget, Storage, StoreKind,
+    TimeSeries, WriteRequest, free_ports, get, get_with, now_ms, post, seconds, wait_until,
 };
 
 const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
@@ -120,4 +120,33 @@ fn open_telemetry_is_taken_on_ports_of_its_own() {
         assert_eq!(firn.number(&format!("ports_{i}"), &seconds(at + 1)), Ok(4.5));
         assert_eq!(status(&format!("http://{address}/api/v1/labels")), 404, "OpenTelemetry's and no other");
     }
+}
+
+#[test]
+fn an_ingester_that_stops_while_the_store_is_away_keeps_its_log_and_ends_in_time_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(store) = ObjectStore::start(StoreKind::Minio, dir.path()).unwrap() else { return };
+    let proxy = FaultProxy::start(&store.endpoint()).unwrap();
+    let storage = Storage::Bucket { endpoint: proxy.endpoint(), prefix: "stop".to_string() };
+    let options = ClusterOptions::over(storage).with_flags(&["-server.graceful-shutdown-timeout=5s"]);
+    let mut cluster = Cluster::start(FIRN, &dir.path().join("cluster"), &options).unwrap();
+    let base = now_ms() - 600_000;
+    let count =
+        |cluster: &Cluster| cluster.number("sum(count_over_time(role[1h]))", &seconds(base + 600_000));
+    let aways = [ProxyFault::Refuse, ProxyFault::Delay(Duration::from_secs(120)), ProxyFault::Status(503)];
+    for (i, away) in (0..).zip(aways) {
+        assert_eq!(cluster.push(&request(i, base)).unwrap().status, 204);
+        proxy.fail(ProxyTarget::All, away);
+        let told = Instant::now();
+        let ended = cluster.child("ingester-0").unwrap().terminate();
+        let (took, output) = (told.elapsed(), cluster.child("ingester-0").unwrap().output());
+        assert!(ended.is_some_and(|status| status.success()), "{away:?}: {ended:?}\n{output}");
+        assert!(took < Duration::from_secs(7), "{away:?}: it took {took:?}");
+        assert!(output.contains("the rest is on the log"), "{away:?}: {output}");
+        proxy.heal();
+        cluster.restart("ingester-0").unwrap();
+        assert_eq!(count(&cluster), Ok(8.0 * (i + 1) as f64), "{away:?}");
+    }
+    cluster.flush_all().unwrap();
+    assert_eq!(count(&cluster), Ok(24.0), "in the table");
 }

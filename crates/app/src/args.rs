@@ -46,7 +46,7 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    fn flag(&self) -> String {
+    pub(crate) fn flag(&self) -> String {
         self.path.join(".").replace('_', "-")
     }
 

@@ -112,8 +112,23 @@ impl Config {
         serde_saphyr::to_string(self).map_err(|e| e.to_string())
     }
 
+    /// The configuration in force as YAML, without its secrets; what `/config` shows.
+    pub fn shown(&self) -> String {
+        self.yaml().unwrap_or_default()
+    }
+
+    /// Every key as a flag with its value, by name, without secrets.
+    pub fn flags(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        let in_force = serde_json::to_value(self).unwrap_or_default();
+        let mut flags: Vec<(String, String)> =
+            leaves(&in_force).iter().map(|leaf| (leaf.flag(), text(&leaf.default))).collect();
+        flags.sort();
+        flags
+    }
+
     /// The memory limit in bytes, 0 for none.
-    pub(crate) fn memory_limit_bytes(&self) -> Result<u64, String> {
+    pub fn memory_limit_bytes(&self) -> Result<u64, String> {
         match self.memory_limit.as_str() {
             "auto" => Ok(runtime::container_limit().unwrap_or(0)),
             text => bytes::parse(text).map_err(|e| format!("memory_limit: {e}")),
@@ -327,6 +342,20 @@ mod tests {
         let layers = environment_layers(&Config::tree(), variables, &mut violations);
         assert_eq!(extract(&layers).unwrap().server.http_listen_port, 80);
         assert_eq!(violations, ["environment variable FIRN_NO_SUCH is not a key of the configuration"]);
+    }
+
+    #[test]
+    fn flags_tell_every_value_in_force_and_no_secret() {
+        let config = load(
+            "storage: {s3: {access_key_id: public, secret_access_key: hush}}\nlimits: {overrides: {a: {max_series: 7}}}\n",
+        );
+        let flags = config.unwrap().flags();
+        let flag = |name: &str| flags.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        assert_eq!(flag("server.http-listen-port"), Some("9009"));
+        assert_eq!(flag("storage.s3.access-key-id"), Some("public"));
+        assert_eq!(flag("limits.overrides.a.max-series"), Some("7"));
+        assert!(flags.iter().all(|(_, value)| !value.contains("hush")));
+        assert!(flags.is_sorted() && flags.len() > 50);
     }
 
     #[test]

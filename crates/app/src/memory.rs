@@ -14,6 +14,8 @@ pub struct Split {
     pub queries: u64,
     /// Footers, indexes and labels of blocks.
     pub cache: u64,
+    /// Answers to queries that are kept.
+    pub results: u64,
     /// Rows that are being merged.
     pub compaction: u64,
 }
@@ -31,6 +33,8 @@ pub struct Shares {
     pub queries: MemoryPart,
     /// Footers, indexes and labels of blocks.
     pub cache: MemoryPart,
+    /// Answers to queries that are kept.
+    pub results: MemoryPart,
     /// Rows that are being merged.
     pub compaction: MemoryPart,
 }
@@ -49,6 +53,7 @@ impl Shares {
             requests: part("requests", split.requests),
             queries: part("queries", split.queries),
             cache: part("the block cache", split.cache),
+            results: part("the results cache", split.results),
             compaction: part("compaction", split.compaction),
         }
     }
@@ -60,6 +65,7 @@ impl Shares {
             (&self.requests, split.requests),
             (&self.queries, split.queries),
             (&self.cache, split.cache),
+            (&self.results, split.results),
             (&self.compaction, split.compaction),
         ];
         parts.into_iter().filter(|(_, percent)| *percent > 0).map(|(part, _)| part.clone()).collect()

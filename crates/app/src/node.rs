@@ -2,7 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use axum::Router;
-use limits::LimitsHandle;
+use limits::{LimitsHandle, OverridesView};
 use runtime::{Clock, Supervisor};
 use server::{Bound, Gate, HttpMetrics, Routes, SharedRegistry};
 
@@ -22,6 +22,8 @@ pub struct Node {
     pub memory: Shares,
     /// What tenants may do.
     pub limits: LimitsHandle,
+    /// Whether the file of overrides is in force.
+    pub overrides: OverridesView,
     /// Runs what lives; stops in the reverse order of starting.
     pub supervisor: Supervisor,
     /// Counts requests.

@@ -116,12 +116,13 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let reload =
         registry.with(|registry| Reload::open(&config.limits, limits.clone(), clock.clone(), registry))?;
     let overrides = reload.view();
+    let shown = overrides.clone();
 
     let ops = Ops {
         gate: gate.clone(),
         registry: registry.clone(),
         config: yaml,
-        runtime_config: Arc::new(move |only_differences| overrides.show(only_differences)),
+        runtime_config: Arc::new(move |only_differences| shown.show(only_differences)),
         services: services(role, gate.clone()),
         log_level: level.show(),
         set_log_level: level.set(),
@@ -135,7 +136,7 @@ async fn live(config: Config, yaml: String, role: Role, clock: Clock, level: Log
     let memory = Shares::of(&MemoryBudget::of_process(limit, runtime::resident_bytes()), role.memory);
     registry.attach(server::memory_metrics(limit, memory.stated(role.memory)));
     let gates = vec![gate.clone()];
-    let mut node = Node { config, clock, registry, memory, limits, supervisor, http, gates };
+    let mut node = Node { config, clock, registry, memory, limits, overrides, supervisor, http, gates };
     let Routes { open, stopping, unready } = (role.wire)(&mut node).await?;
     gate.open(Routes { open: node.http.around(open), stopping: node.http.around(stopping), unready });
     tracing::info!("ready");

@@ -10,8 +10,10 @@ use model::TenantId;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use runtime::Clock;
 
+use crate::metrics::{Outcome, StoreMetrics};
 use crate::table::{LogTable, Table};
 use crate::{BucketError, Config, open_store};
 
@@ -55,6 +57,9 @@ impl Tables {
         }
         self.swept_ms = now_ms;
         self.by_name.retain(|_, table| Arc::strong_count(table) > 1 || !table.is_idle(now_ms, idle_ms));
+        if self.by_name.capacity() > 64 + 4 * self.by_name.len() {
+            self.by_name.shrink_to_fit();
+        }
     }
 }
 
@@ -64,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) clock: Clock,
+    pub(crate) metrics: StoreMetrics,
 }
 
 impl Bucket {
@@ -82,7 +88,12 @@ impl Bucket {
 
     /// Opens a bucket after a probe that its store does all that tables need.
     pub async fn open(config: Config, deps: Deps) -> Result<Arc<Bucket>, BucketError> {
-        let shared = Arc::new(Shared { config, store: deps.store, clock: deps.clock });
+        let shared = Arc::new(Shared {
+            config,
+            store: deps.store,
+            clock: deps.clock,
+            metrics: StoreMetrics::default(),
+        });
         match shared.probe().await {
             // A log is there to keep what a full disk cannot take; a process that does not start keeps nothing.
             Err(e) if is_full(&e) => {
@@ -91,6 +102,11 @@ impl Bucket {
             probed => probed?,
         }
         Ok(Arc::new(Bucket { shared, tables: Mutex::default() }))
+    }
+
+    /// Shows what is asked of the store.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.metrics.register(registry);
     }
 
     /// A tenant's table. Costs no request; the table comes to be with its first commit.
@@ -104,6 +120,11 @@ impl Bucket {
             .or_insert_with(|| Arc::new(LogTable::new(Arc::clone(&self.shared), tenant, table)));
         handle.touch(now_ms);
         Arc::clone(handle)
+    }
+
+    /// Lets go of tables for which nobody has asked in a while.
+    pub fn forget_idle(&self) {
+        self.tables.lock().sweep(self.shared.clock.now_ms(), self.shared.config.idle_timeout.millis());
     }
 
     /// How many tables are held in memory.
@@ -153,9 +174,13 @@ impl Shared {
     /// Puts an object only if it is absent. `Ok(false)`: something is or was in the way.
     pub(crate) async fn put_if_absent(&self, path: &Path, bytes: Vec<u8>) -> Result<bool, BucketError> {
         let options = PutMode::Create.into();
+        let n_bytes = bytes.len();
         let put = async {
             match self.store.put_opts(path, PutPayload::from(bytes), options).await {
-                Ok(_) => Ok(true),
+                Ok(_) => {
+                    self.metrics.written(n_bytes);
+                    Ok(true)
+                }
                 Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
                 Err(object_store::Error::Precondition { .. }) => Ok(false),
                 Err(e) => Err(e),
@@ -165,17 +190,25 @@ impl Shared {
     }
 
     pub(crate) async fn put(&self, path: &Path, bytes: impl Into<PutPayload>) -> Result<(), BucketError> {
-        self.limited("put", path, self.store.put(path, bytes.into())).await.map(|_| ())
+        let payload: PutPayload = bytes.into();
+        let n_bytes = payload.content_length();
+        self.limited("put", path, self.store.put(path, payload)).await?;
+        self.metrics.written(n_bytes);
+        Ok(())
     }
 
     /// The object, or `None` if there is none.
     pub(crate) async fn get(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
         let get = async { self.store.get(path).await?.bytes().await };
-        found(self.limited("get", path, get).await)
+        let bytes = found(self.limited("get", path, get).await)?;
+        self.metrics.read(bytes.as_ref().map_or(0, Bytes::len));
+        Ok(bytes)
     }
 
     pub(crate) async fn ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, BucketError> {
-        self.limited("read", path, self.store.get_ranges(path, ranges)).await
+        let parts = self.limited("read", path, self.store.get_ranges(path, ranges)).await?;
+        self.metrics.read(parts.iter().map(Bytes::len).sum());
+        Ok(parts)
     }
 
     /// The objects of a folder that come after `offset`, in the order of their names.
@@ -227,7 +260,16 @@ impl Shared {
         request: impl Future<Output = Result<T, object_store::Error>>,
     ) -> Result<T, BucketError> {
         let limit = self.config.request_timeout;
-        match runtime::timeout(limit.0, request).await {
+        let start = self.clock.instant();
+        let answered = runtime::timeout(limit.0, request).await;
+        let outcome = match &answered {
+            Some(Ok(_)) => Outcome::Done,
+            Some(Err(object_store::Error::NotFound { .. })) => Outcome::NotFound,
+            Some(Err(_)) => Outcome::Failed,
+            None => Outcome::TimedOut,
+        };
+        self.metrics.asked(operation, outcome, self.clock.instant().saturating_duration_since(start));
+        match answered {
             Some(Ok(value)) => Ok(value),
             Some(Err(e)) => Err(BucketError::store(&*self.store, operation, path, &e)),
             None => Err(self.unavailable(operation, path, format!("no answer within {limit}"))),

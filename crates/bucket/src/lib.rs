@@ -18,6 +18,7 @@ mod deletes;
 mod error;
 mod file;
 mod kept;
+mod metrics;
 mod probe;
 mod snapshot;
 mod store;

@@ -112,7 +112,10 @@ impl FileWriter {
                 none.insert(self.shared.limited("begin upload", &self.path, begin).await?)
             }
         };
-        self.shared.limited("put part", &self.path, upload.put_part(payload)).await
+        let n_bytes = payload.content_length();
+        self.shared.limited("put part", &self.path, upload.put_part(payload)).await?;
+        self.shared.metrics.written(n_bytes);
+        Ok(())
     }
 
     fn take_pending(&mut self) -> PutPayload {

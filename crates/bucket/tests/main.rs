@@ -14,9 +14,12 @@ use bucket::{
     Bucket, BucketError, Commit, Committed, Config, Deps, DirStore, LogTable, NewFile, Operation, Snapshot,
     Table, Txn,
 };
+use futures::StreamExt as _;
 use model::TenantId;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use runtime::Clock;
 use store::{PutFault, TestStore};
@@ -485,4 +488,36 @@ proptest! {
             let _outcome = table.commit(&cut(&table, 0, 3)).await;
         });
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_store_is_counted_by_operation_and_outcome() {
+    let store = TestStore::new();
+    let deps = Deps { store: Arc::clone(&store) as Arc<dyn ObjectStore>, clock: Clock::manual(NOW).0 };
+    let bucket = Bucket::open(Config::default(), deps).await.unwrap();
+    let mut registry = Registry::default();
+    bucket.register(&mut registry);
+    let metric = |name: &str| -> f64 {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or(0.0)
+    };
+    let puts = |outcome: &str| {
+        let labels = format!("{{operation=\"put if absent\",outcome=\"{outcome}\"}}");
+        metric(&format!("store_request_duration_seconds_count{labels}"))
+    };
+    let before = (puts("done"), puts("failed"), metric("store_written_bytes_total"));
+    let table = bucket.table(&TenantId::anonymous(), Table::Metrics);
+    table.commit(&cut(&table, 0, 1)).await.unwrap();
+    // The table's first version, and the commit.
+    assert_eq!((puts("done"), puts("failed")), (before.0 + 2.0, before.1));
+    *store.faults.lock().unwrap() = vec![PutFault::Refused].into();
+    table.commit(&cut(&table, 0, 2)).await.unwrap();
+    assert_eq!((puts("done"), puts("failed")), (before.0 + 3.0, before.1 + 1.0));
+    let written = metric("store_written_bytes_total") - before.2;
+    let held: u64 =
+        store.inner.list(None).map(|object| object.unwrap().size).collect::<Vec<u64>>().await.iter().sum();
+    assert_eq!(written, held as f64, "what was refused was not written");
+    assert!(metric("store_request_duration_seconds_count{operation=\"get\",outcome=\"not found\"}") > 0.0);
 }

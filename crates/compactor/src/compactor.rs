@@ -10,6 +10,7 @@ use runtime::{Clock, MemoryPart, PromDuration, Service, Shutdown, fault};
 
 use crate::Config;
 use crate::error::CompactError;
+use crate::hurry::Hurry;
 use crate::merge::{Done, Share, Worker};
 use crate::metrics::{JobLabels, Metrics};
 use crate::pace::Paces;
@@ -47,6 +48,7 @@ pub struct Compactor {
     cleaned_ms: i64,
     /// Tells a merge to end early.
     stop: Arc<AtomicBool>,
+    hurry: Hurry,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,13 +70,19 @@ impl Compactor {
             settle_ms: config.settle.millis(),
             final_after_ms: config.final_after.millis(),
             deletion_delay_ms: config.deletion_delay.millis(),
+            hurry_until_ms: i64::MIN,
             open_day_runs: config.open_day_files,
             max_inputs: share.max_inputs,
             max_job_bytes: config.max_job_bytes,
         };
         let stop = Arc::default();
         let (paces, seen) = (Paces::default(), HashMap::new());
-        Compactor { config, deps, rules, share, paces, seen, cleaned_ms: i64::MIN, stop }
+        Compactor { config, deps, rules, share, paces, seen, cleaned_ms: i64::MIN, stop, hurry: Hurry::default() }
+    }
+
+    /// For whoever asks that deletions shall not wait.
+    pub fn hurry(&self) -> Hurry {
+        self.hurry.clone()
     }
 
     /// Looks at all tables and does what is due, tenant by tenant in turn, until nothing is left to do or it has taken
@@ -83,6 +91,9 @@ impl Compactor {
         let tenants = self.deps.bucket.tenants().await?;
         let now_ms = self.deps.clock.now_ms();
         self.paces.keep(&tenants);
+        for tenant in self.hurry.keep_since(now_ms.saturating_sub(self.rules.deletion_delay_ms)) {
+            self.paces.wake(&tenant);
+        }
         let due: Vec<&TenantId> = tenants.iter().filter(|tenant| self.paces.is_due(tenant, now_ms)).collect();
         for tenant in &due {
             self.guarded(tenant, Compactor::retain).await;
@@ -153,7 +164,7 @@ impl Compactor {
         let Some(snapshot) = log.snapshot().await? else { return Ok(false) };
         let mut files = plan::files(&snapshot);
         files.retain(|file| self.paces.is_readable(tenant, &file.path));
-        let job = plan::plan(&files, self.deps.clock.now_ms(), &self.rules_of(table));
+        let job = plan::plan(&files, self.deps.clock.now_ms(), &self.rules_of(tenant, table));
         let Some(job) = job else { return Ok(false) };
         self.job(tenant, &log, &snapshot, &job).await.map(|()| true)
     }
@@ -367,13 +378,13 @@ impl Compactor {
     }
 
     /// Files of the tables beside `metrics` are read whole.
-    fn rules_of(&self, table: Table) -> Rules {
+    fn rules_of(&self, tenant: &TenantId, table: Table) -> Rules {
+        let rules = Rules { hurry_until_ms: self.hurry.until_ms(tenant), ..self.rules.clone() };
         match table {
-            Table::Metrics => self.rules.clone(),
-            Table::Exemplars | Table::Metadata => Rules {
-                max_job_bytes: self.rules.max_job_bytes.min(self.share.bytes / 4),
-                ..self.rules.clone()
-            },
+            Table::Metrics => rules,
+            Table::Exemplars | Table::Metadata => {
+                Rules { max_job_bytes: rules.max_job_bytes.min(self.share.bytes / 4), ..rules }
+            }
         }
     }
 
@@ -395,7 +406,8 @@ impl Service for Compactor {
                 if !is_busy {
                     // Processes that start together do not look at the same moment.
                     let part = runtime::random_u64() % 1000;
-                    runtime::sleep(interval.mul_f64(0.75 + part as f64 / 2000.0)).await;
+                    let pause = interval.mul_f64(0.75 + part as f64 / 2000.0);
+                    let _asked = runtime::timeout(pause, self.hurry.asked()).await;
                 }
                 is_busy = self.round().await.unwrap_or_else(|error| {
                     tracing::error!(%error, "look at all tables");

@@ -5,10 +5,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use model::{Classify, Deletion, Matcher, TimeRange};
+use runtime::Clock;
 use server::TenantError;
 
 use crate::delete::Deleter;
 use crate::error::CompactError;
+use crate::hurry::Hurry;
 
 /// The most bytes of a form.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -20,16 +22,23 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 pub struct Api {
     /// Who deletes.
     pub deleter: Deleter,
+    /// Who does not wait with deletions.
+    pub hurry: Hurry,
+    /// The time.
+    pub clock: Clock,
     /// Whether requests must name their tenant.
     pub multitenancy: bool,
 }
 
 /// Deletion of series as in Prometheus, deletion of tenants as in Mimir.
 pub fn routes(api: Api) -> Router {
-    let series = post(delete_series).put(delete_series);
+    let tsdb = Router::new()
+        .route("/delete_series", post(delete_series).put(delete_series))
+        .route("/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
+        .route("/snapshot", post(snapshot).put(snapshot));
     Router::new()
-        .route("/api/v1/admin/tsdb/delete_series", series.clone())
-        .route("/prometheus/api/v1/admin/tsdb/delete_series", series)
+        .nest("/api/v1/admin/tsdb", tsdb.clone())
+        .nest("/prometheus/api/v1/admin/tsdb", tsdb)
         .route("/compactor/delete_tenant", post(delete_tenant))
         .route("/compactor/delete_tenant_status", get(delete_tenant_status))
         .with_state(api)
@@ -44,6 +53,33 @@ async fn delete_series(
     let deletion = deletion(&parameters(request).await?)?;
     api.deleter.delete_series(&tenant, deletion).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// No query finds what is deleted; that files are rewritten without it is begun now and not waited for.
+async fn clean_tombstones(State(api): State<Api>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
+    let tenant = server::tenant(&headers, api.multitenancy)?;
+    api.hurry.ask(&tenant, api.clock.now_ms());
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// There is nothing to copy out of the way: the tables are files that do not change.
+async fn snapshot(request: Request<Body>) -> Result<StatusCode, ApiError> {
+    let pairs = parameters(request).await?;
+    let skip_head = pairs.iter().find(|(name, _)| name == "skip_head").map_or("", |(_, text)| text);
+    let booleans = ["", "1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
+    if !booleans.contains(&skip_head) {
+        let reason =
+            format!("unable to parse boolean: strconv.ParseBool: parsing {skip_head:?}: invalid syntax");
+        return Err(ApiError::parameter("skip_head", &reason));
+    }
+    Err(ApiError {
+        status: StatusCode::NOT_IMPLEMENTED,
+        error_type: "unavailable",
+        message:
+            "there are no snapshots here: POST /flush, then copy storage.url, or read a version of the Delta \
+                  tables that is younger than compactor.vacuum_grace"
+                .to_string(),
+    })
 }
 
 async fn delete_tenant(State(api): State<Api>, headers: HeaderMap) -> Result<StatusCode, ApiError> {
@@ -84,7 +120,8 @@ fn deletion(pairs: &Pairs) -> Result<Deletion, ApiError> {
     }
     let time = |name: &str, default| match pairs.iter().find(|(n, text)| n == name && !text.is_empty()) {
         None => Ok(default),
-        Some((_, text)) => server::parse_time(text).map_err(|e| ApiError::parameter(name, &e)),
+        Some((_, text)) => server::parse_time(text)
+            .map_err(|e| ApiError::parameter(name, &format!("invalid time value for '{name}': {e}"))),
     };
     let range = TimeRange::new(time("start", i64::MIN)?, time("end", i64::MAX)?);
     Ok(Deletion { selectors, range })

@@ -14,6 +14,7 @@ mod compactor;
 mod delete;
 mod error;
 mod http;
+mod hurry;
 mod merge;
 mod metrics;
 mod pace;
@@ -25,6 +26,7 @@ pub use config::compactor::Config;
 pub use delete::Deleter;
 pub use error::CompactError;
 pub use http::{Api, routes};
+pub use hurry::Hurry;
 pub use metrics::Metrics;
 
 /// The points at which a test can make the process die.

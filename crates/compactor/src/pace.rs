@@ -58,6 +58,13 @@ impl Paces {
         (pace.n_failures, pause_ms)
     }
 
+    /// The tenant is looked at with the next round, unless it waits after a failure.
+    pub(crate) fn wake(&mut self, tenant: &TenantId) {
+        if let Some(pace) = self.by_tenant.get_mut(tenant).filter(|pace| pace.n_failures == 0) {
+            pace.not_before_ms = i64::MIN;
+        }
+    }
+
     pub(crate) fn note_unreadable(&mut self, tenant: &TenantId, path: String) {
         self.by_tenant.entry(tenant.clone()).or_default().unreadable.insert(path);
     }
@@ -106,5 +113,16 @@ mod tests {
         assert!(!paces.is_due(&tenant, 49) && paces.is_due(&tenant, 50));
         paces.note_look(&tenant, 1, 50, 4);
         assert_eq!(paces.note_failure(&tenant, 60, (10, 50)), (1, 10));
+    }
+
+    #[test]
+    fn one_that_is_woken_is_due_unless_it_failed() {
+        let (tenant, mut paces) = (TenantId::anonymous(), Paces::default());
+        paces.note_look(&tenant, 1, 0, 60_000);
+        paces.wake(&tenant);
+        assert!(paces.is_due(&tenant, 1));
+        paces.note_failure(&tenant, 1, (10, 50));
+        paces.wake(&tenant);
+        assert!(!paces.is_due(&tenant, 2));
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Rules {
     pub(crate) settle_ms: i64,
     pub(crate) final_after_ms: i64,
     pub(crate) deletion_delay_ms: i64,
+    /// Deletions until then do not wait.
+    pub(crate) hurry_until_ms: i64,
     pub(crate) open_day_runs: usize,
     pub(crate) max_inputs: usize,
     pub(crate) max_job_bytes: u64,
@@ -99,7 +101,8 @@ pub(crate) fn waiting(files: &[File], now_ms: i64, rules: &Rules) -> Option<i64>
 }
 
 fn rewrite(files: &[File], now_ms: i64, rules: &Rules) -> Option<Job> {
-    let due = |file: &&File| file.deletion_ms.is_some_and(|at| at + rules.deletion_delay_ms <= now_ms);
+    let is_due = |at: i64| at + rules.deletion_delay_ms <= now_ms || at <= rules.hurry_until_ms;
+    let due = |file: &&File| file.deletion_ms.is_some_and(is_due);
     let file = files.iter().filter(due).min_by_key(|file| (file.deletion_ms, &file.path))?;
     Some(Job { kind: Kind::Rewrite, day: file.day, inputs: vec![vec![file.path.clone()]] })
 }
@@ -178,6 +181,7 @@ mod tests {
             settle_ms: HOUR / 4,
             final_after_ms: 40 * HOUR,
             deletion_delay_ms: HOUR / 4,
+            hurry_until_ms: i64::MIN,
             open_day_runs: 16,
             max_inputs: 48,
             max_job_bytes: 1 << 30,

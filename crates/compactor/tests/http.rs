@@ -5,15 +5,16 @@ use axum::http::{Request, StatusCode};
 use compactor::{Api, routes};
 use tower::ServiceExt as _;
 
-use crate::world::{DAY, Truth, World, scraped};
+use crate::world::{DAY, Node, Truth, World, scraped};
 
 #[tokio::test]
 async fn the_routes_answer_as_those_of_prometheus_and_mimir() {
     let world = World::new();
-    let node = world.open().await;
+    let mut node = world.open().await;
     let mut truth = Truth::new();
     node.push(&mut truth, &scraped(1, 3, DAY)).await;
-    let api = routes(Api { deleter: node.deleter.clone(), multitenancy: true });
+    let (deleter, hurry, clock) = (node.deleter.clone(), node.compactor.hurry(), world.clock.clone());
+    let api = routes(Api { deleter, hurry, clock, multitenancy: true });
     let ask = async |method: &str, path: &str, tenant: Option<&str>, form: &'static str| {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(tenant) = tenant {
@@ -38,6 +39,19 @@ async fn the_routes_answer_as_those_of_prometheus_and_mimir() {
     assert_eq!(ask("PUT", prefixed, team, "").await.0, StatusCode::NO_CONTENT);
     truth.retain(|(labels, _), _| labels.metric_name() == Some("m2"));
     node.check(&truth, "after deletions").await;
+    // Files wait for more deletions, unless it is asked that they do not.
+    let deletions = async |node: &Node| node.snapshot().await.deletions().count();
+    node.compact().await;
+    assert!(deletions(&node).await > 0);
+    assert_eq!(ask("PUT", "/api/v1/admin/tsdb/clean_tombstones", None, "").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask("POST", "/api/v1/admin/tsdb/clean_tombstones", team, "").await.0, StatusCode::NO_CONTENT);
+    node.compact().await;
+    assert_eq!(deletions(&node).await, 0);
+    node.check(&truth, "after files were rewritten").await;
+    let (status, body) = ask("POST", "/api/v1/admin/tsdb/snapshot", team, "skip_head=maybe").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    let (status, body) = ask("PUT", "/api/v1/admin/tsdb/snapshot?skip_head=true", team, "").await;
+    assert!(status == StatusCode::NOT_IMPLEMENTED && body.contains("POST /flush"), "{body}");
     let status = "/compactor/delete_tenant_status";
     let before = (StatusCode::OK, r#"{"tenant_id":"team-1","blocks_deleted":false}"#.to_string());
     assert_eq!(ask("GET", status, team, "").await, before);

@@ -256,6 +256,7 @@ pub(crate) fn everything(min_table_version: Option<u64>) -> SelectRequest {
     SelectRequest {
         matchers: vec![matcher("__name__", MatcherOp::NotEqual, "")],
         range: TimeRange::ALL,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version,
     }
@@ -320,7 +321,14 @@ fn series_of(batch: &mut Batch, labels: &Labels) -> BatchSeries {
     let from = batch.bytes.len() as u32;
     batch.bytes.extend_from_slice(labels.run());
     let to = batch.bytes.len() as u32;
-    BatchSeries { id: labels.id(), labels: (from, to), n_floats: 0, n_histograms: 0, n_exemplars: 0 }
+    BatchSeries {
+        id: labels.id(),
+        labels: (from, to),
+        is_known: false,
+        n_floats: 0,
+        n_histograms: 0,
+        n_exemplars: 0,
+    }
 }
 
 fn part_of<'a>(batch: &'a mut Batch, labels: &Labels) -> &'a mut ShardBatch {

@@ -100,6 +100,7 @@ mod tests {
         let series = |n_floats, n_histograms| BatchSeries {
             id: labels.id(),
             labels: run,
+            is_known: false,
             n_floats,
             n_histograms,
             n_exemplars: 0,
@@ -138,8 +139,14 @@ mod tests {
     fn a_time_that_no_table_holds_is_refused_whatever_the_grace() {
         let labels = Labels::from_pairs([("__name__", "up")]);
         let run = (0, labels.run().len() as u32);
-        let series =
-            BatchSeries { id: labels.id(), labels: run, n_floats: 6, n_histograms: 0, n_exemplars: 0 };
+        let series = BatchSeries {
+            id: labels.id(),
+            labels: run,
+            is_known: false,
+            n_floats: 6,
+            n_histograms: 0,
+            n_exemplars: 0,
+        };
         let (first, last) = (*STORABLE.start(), *STORABLE.end());
         let columns = ShardBatch {
             series: vec![series],

@@ -83,6 +83,8 @@ pub(crate) struct Place {
     /// Position of the shard in the batch.
     slot: u32,
     labels: (u32, u32),
+    /// Whether it was met before.
+    is_known: bool,
 }
 
 /// Lengths of the columns before a series.
@@ -251,14 +253,14 @@ impl<'a> Intake<'a> {
         self.remember(hash, id, shard, raw, at, labels);
         let buffers = &mut *self.buffers;
         let slot = slot_of(&mut buffers.slots, &mut buffers.spare, self.shards, shard);
-        Ok(Found::Series(Place { id, slot, labels }))
+        Ok(Found::Series(Place { id, slot, labels, is_known: false }))
     }
 
     /// A series that the tenant's rules leave out. That is remembered as well.
     fn leave_out(&mut self, raw: &[u8], at: Option<usize>, hash: Option<RunHash>) -> Found {
         let (id, labels) = (SeriesId(0), (0, 0));
         self.remember(hash, id, NO_SHARD, raw, at, labels);
-        Found::Series(Place { id, slot: ABSENT, labels })
+        Found::Series(Place { id, slot: ABSENT, labels, is_known: false })
     }
 
     fn remember(
@@ -328,6 +330,7 @@ impl<'a> Intake<'a> {
                 let series = BatchSeries {
                     id: place.id,
                     labels: place.labels,
+                    is_known: place.is_known,
                     n_floats: n.floats as u32,
                     n_histograms: n.histograms as u32,
                     n_exemplars: n.exemplars as u32,
@@ -392,6 +395,15 @@ impl Mark {
             histograms: columns.histograms.len(),
             exemplars: columns.exemplars.len(),
         }
+    }
+
+    /// Whether nothing was added to the columns since.
+    #[inline]
+    pub(crate) fn is_end_of(self, columns: &ShardBatch) -> bool {
+        let Mark { floats, histograms, exemplars } = self;
+        columns.values.len() == floats
+            && columns.histograms.len() == histograms
+            && columns.exemplars.len() == exemplars
     }
 
     fn since(self, columns: &ShardBatch) -> Mark {
@@ -482,7 +494,7 @@ fn place_known(
         (Some(canonical), _) => store(&mut buffers.tail, canonical, body_len),
     };
     let slot = slot_of(&mut buffers.slots, &mut buffers.spare, shards, entry.shard);
-    Place { id: entry.id(), slot, labels }
+    Place { id: entry.id(), slot, labels, is_known: true }
 }
 
 #[inline]

@@ -107,7 +107,7 @@ impl<'a> Request<'a> {
         };
         let mark = Mark::of(intake.columns(&found));
         if self.read_samples(&mut reader, intake, &found, refs.clone(), Refs::Behind)? {
-            return self.finish(intake, &found, mark, refs);
+            return self.finish(intake, &found, mark, refs, whole);
         }
         mark.undo(intake.columns(&found));
         self.scattered_series(whole, intake)
@@ -119,13 +119,14 @@ impl<'a> Request<'a> {
         mut reader: Reader<'a>,
         intake: &mut Intake<'_>,
     ) -> Result<(), DecodeError> {
+        let whole = reader.clone();
         let refs = collect_refs(reader.clone(), 1)?;
         let refs = Reader::new(&refs);
         let unpaired = || reader.malformed("a label name without a value");
         let found = self.find(refs.clone(), intake)?.ok_or_else(unpaired)?;
         let mark = Mark::of(intake.columns(&found));
         self.read_samples(&mut reader, intake, &found, refs.clone(), Refs::Anywhere)?;
-        self.finish(intake, &found, mark, refs)
+        self.finish(intake, &found, mark, refs, whole)
     }
 
     #[inline]
@@ -192,7 +193,13 @@ impl<'a> Request<'a> {
         found: &Found,
         mark: Mark,
         refs: Reader<'_>,
+        whole: Reader<'_>,
     ) -> Result<(), DecodeError> {
+        if mark.is_end_of(intake.columns(found)) && brings_nothing(whole)? {
+            let raw = self.symbols.run_of(self.body, refs.clone())?;
+            let message = || format!("series has neither samples nor histograms: {}", describe(raw));
+            intake.refused.refuse(RefusalReason::EmptySeries, 0, message);
+        }
         let raw = match found {
             Found::Refused(_) => self.symbols.run_of(self.body, refs)?,
             Found::Series(_) => &[],
@@ -330,6 +337,24 @@ fn has_refs(mut reader: Reader<'_>) -> Result<bool, Malformed> {
         reader.skip(number, wire)?;
     }
     Ok(false)
+}
+
+/// Whether a series has no sample, histogram or exemplar, not even one that was refused, nor a description.
+#[cold]
+fn brings_nothing(mut reader: Reader<'_>) -> Result<bool, Malformed> {
+    while !reader.is_done() {
+        let (number, wire) = reader.tag()?;
+        match number {
+            2..=4 => return Ok(false),
+            5 => {
+                if !reader.message(wire)?.is_done() {
+                    return Ok(false);
+                }
+            }
+            _ => reader.skip(number, wire)?,
+        }
+    }
+    Ok(true)
 }
 
 /// Where references may still be met.

@@ -15,7 +15,7 @@ use wire::Admin;
 pub const ROLE: Role = Role {
     name: "compactor",
     services: &["http", "compactor"],
-    memory: Split { compaction: 75, head: 0, memo: 0, requests: 0, queries: 0, cache: 0 },
+    memory: Split { compaction: 75, head: 0, memo: 0, requests: 0, queries: 0, cache: 0, results: 0 },
     wire: |node| Box::pin(wire(node)),
 };
 
@@ -23,6 +23,7 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
     let ring = app::open_ring(node)?;
     let (storage, config) = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
+    node.registry.with(|registry| bucket.register(registry));
     let ingesters = Arc::new(RingAdmin::new(ring.clone(), Pool::new(&node.config.rpc)));
     let (health, health_routes) = rpc::health_routes().await;
     health.set(true).await;
@@ -40,7 +41,10 @@ pub fn open(node: &mut Node, bucket: Arc<Bucket>, ingesters: Arc<dyn Admin>) -> 
         clock: node.clock.clone(),
         metrics: node.registry.with(Metrics::register),
     };
-    node.supervisor.start(Compactor::open(node.config.compactor.clone(), deps));
+    let compactor = Compactor::open(node.config.compactor.clone(), deps);
+    let hurry = compactor.hurry();
+    node.supervisor.start(compactor);
     let deleter = Deleter::new(bucket, ingesters);
-    compactor::routes(Api { deleter, multitenancy: node.config.multitenancy_enabled })
+    let (clock, multitenancy) = (node.clock.clone(), node.config.multitenancy_enabled);
+    compactor::routes(Api { deleter, hurry, clock, multitenancy })
 }

@@ -16,7 +16,7 @@ use wire::Push;
 pub const ROLE: Role = Role {
     name: "distributor",
     services: &["http", "distributor"],
-    memory: Split { memo: 20, requests: 50, head: 0, queries: 0, cache: 0, compaction: 0 },
+    memory: Split { memo: 20, requests: 50, head: 0, queries: 0, cache: 0, results: 0, compaction: 0 },
     wire: |node| Box::pin(wire(node)),
 };
 

@@ -1,17 +1,15 @@
 //! The binary is what its name says.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_firn-distributor")).args(arguments).output().unwrap()
-}
+use testkit::role::RoleBinary;
 
 #[test]
-fn the_binary_plays_its_role_and_no_other() {
-    assert!(run(&["-config.verify"]).status.success());
-    assert!(run(&["-config.verify", "-target=distributor"]).status.success());
-    let refused = run(&["-config.verify", "-target=querier"]);
-    let text = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && text.contains("which has: distributor"), "{text}");
+fn the_binary_plays_its_role_and_no_other_comes_up_and_ends_when_it_is_told_to() {
+    let binary = RoleBinary {
+        path: env!("CARGO_BIN_EXE_firn-distributor"),
+        role: "distributor",
+        flags: &["-cluster.members=ingester-0=127.0.0.1:9095"],
+        ready: "ready",
+    };
+    binary.check().unwrap();
 }

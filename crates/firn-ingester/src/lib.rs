@@ -25,7 +25,7 @@ use wire::{Push, PushError, Pushed};
 pub const ROLE: Role = Role {
     name: "ingester",
     services: &["http", "wal", "ingester"],
-    memory: Split { head: 52, requests: 12, queries: 12, memo: 0, cache: 0, compaction: 0 },
+    memory: Split { head: 52, requests: 12, queries: 12, memo: 0, cache: 0, results: 0, compaction: 0 },
     wire: |node| Box::pin(wire(node)),
 };
 
@@ -34,6 +34,7 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
     let instance = instance(&node.config.cluster.instance, &ring.borrow())?;
     let storage = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage.0, storage.1, node.clock.clone()).await?;
+    node.registry.with(|registry| bucket.register(registry));
     let shards = ring.borrow().shards().count;
     let ingester = open(node, &bucket, shards).await?;
     let (health, health_routes) = rpc::health_routes().await;
@@ -69,6 +70,9 @@ impl Push for Stopping {
     }
 }
 
+/// Of the time to stop, what the last flush may take: the log has to be synced and the port closed after it.
+const LAST_FLUSH_PART: f64 = 0.8;
+
 /// Who this ingester is among the members.
 fn instance(named: &str, ring: &Ring) -> anyhow::Result<String> {
     match ring.members() {
@@ -96,7 +100,8 @@ pub async fn open(node: &mut Node, bucket: &Arc<Bucket>, shards: u32) -> anyhow:
     let (ingester, flusher, syncer) = Ingester::open(node.config.ingester.clone(), deps).await?;
     // Stopped in reverse order: first everything is flushed, then the log is synced for the last time.
     node.supervisor.start(syncer);
-    node.supervisor.start(flusher);
+    let last_flush = node.config.server.graceful_shutdown_timeout.0.mul_f64(LAST_FLUSH_PART);
+    node.supervisor.start(flusher.stopping_within(last_flush));
     Ok(ingester)
 }
 

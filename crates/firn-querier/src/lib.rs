@@ -17,7 +17,7 @@ use wire::{Query, Select};
 pub const ROLE: Role = Role {
     name: "querier",
     services: &["http", "querier", "scan", "pull"],
-    memory: Split { queries: 50, cache: 20, head: 0, memo: 0, requests: 0, compaction: 0 },
+    memory: Split { queries: 50, cache: 20, results: 0, head: 0, memo: 0, requests: 0, compaction: 0 },
     wire: |node| Box::pin(wire(node)),
 };
 
@@ -29,6 +29,7 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
     }
     let (storage, config) = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
+    node.registry.with(|registry| bucket.register(registry));
     let pool = Pool::new(&node.config.rpc);
     node.registry.with(|registry| pool.register(registry));
     let recent = Arc::new(RingSelect::new(ring.clone(), pool));
@@ -53,6 +54,7 @@ pub fn open(node: &mut Node, recent: Arc<dyn Select>, bucket: Arc<Bucket>) -> Ar
             stored: scan,
             limits: node.limits.clone(),
             memory: node.memory.queries.clone(),
+            max_waiting: node.config.query_frontend.max_outstanding_requests_per_tenant,
             clock: node.clock.clone(),
             registry,
         };

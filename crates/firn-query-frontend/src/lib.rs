@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use app::{Node, Role, Routes, Split};
 use axum::Router;
+use query_frontend::{Frontend, FrontendDeps, Process};
 use rpc::pull::{Drain, QueueDeps};
 use wire::Query;
 
@@ -13,7 +14,7 @@ use wire::Query;
 pub const ROLE: Role = Role {
     name: "query-frontend",
     services: &["http", "query-frontend", "queue"],
-    memory: Split { queries: 60, head: 0, memo: 0, requests: 0, cache: 0, compaction: 0 },
+    memory: Split { queries: 50, results: 15, head: 0, memo: 0, requests: 0, cache: 0, compaction: 0 },
     wire: |node| Box::pin(wire(node)),
 };
 
@@ -37,9 +38,42 @@ async fn wire(node: &mut Node) -> anyhow::Result<Routes> {
 
 /// The routes of questions, answered by `querier`.
 pub fn open(node: &mut Node, querier: Arc<dyn Query>) -> Router {
+    let frontend = node.registry.with(|registry| {
+        let deps = FrontendDeps {
+            querier: Arc::clone(&querier),
+            limits: node.limits.clone(),
+            memory: node.memory.queries.clone(),
+            cache_memory: node.memory.results.clone(),
+            clock: node.clock.clone(),
+            registry,
+        };
+        Frontend::open(node.config.query_frontend.clone(), deps)
+    });
     query_frontend::routes(query_frontend::Deps {
         querier,
+        frontend,
         multitenancy: node.config.multitenancy_enabled,
+        limits: node.limits.clone(),
+        process: Arc::new(process(node)),
         clock: node.clock.clone(),
+        memory: node.memory.queries.clone(),
+        lookback_ms: node.config.querier.lookback_delta.millis(),
+        remote_read: node.config.query_frontend.remote_read,
     })
 }
+
+fn process(node: &Node) -> Process {
+    let (overrides, registry) = (node.overrides.clone(), node.registry.clone());
+    // The log is the ingester's; where that is another process there is no such metric here.
+    let corruptions = move || registry.value(CORRUPTIONS).map_or(0, |n| n as u64);
+    Process {
+        config: node.config.shown(),
+        flags: node.config.flags(),
+        memory_limit: node.config.memory_limit_bytes().unwrap_or(0),
+        in_force: Arc::new(move || overrides.in_force()),
+        corruptions: Arc::new(corruptions),
+    }
+}
+
+/// Damaged records that a replay met.
+const CORRUPTIONS: &str = "firn_ingester_replay_corrupt_records_total";

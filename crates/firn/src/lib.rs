@@ -23,7 +23,7 @@ pub const ROLES: &[Role] = &[
 pub const ALL: Role = Role {
     name: "all",
     services: &["http", "wal", "ingester", "distributor", "querier", "query-frontend", "scan", "compactor"],
-    memory: Split { head: 34, memo: 6, requests: 12, queries: 14, cache: 6, compaction: 6 },
+    memory: Split { head: 34, memo: 6, requests: 12, queries: 12, cache: 6, results: 2, compaction: 6 },
     wire: |node| Box::pin(all_in_one(node)),
 };
 
@@ -38,6 +38,7 @@ async fn all_in_one(node: &mut Node) -> anyhow::Result<Routes> {
     let otlp = firn_distributor::OtlpPorts::bind(node).await?;
     let (storage, config) = (&node.config.storage, node.config.bucket.clone());
     let bucket = Bucket::connect(storage, config, node.clock.clone()).await?;
+    node.registry.with(|registry| bucket.register(registry));
     let ingester = firn_ingester::open(node, &bucket, SHARDS.count).await?;
     let pushes = firn_distributor::open(node, Arc::new(ingester.clone()), SHARDS, &otlp);
     let deletions = firn_compactor::open(node, Arc::clone(&bucket), Arc::new(ingester.clone()));

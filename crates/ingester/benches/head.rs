@@ -108,6 +108,7 @@ impl Fleet {
                 part.series.push(BatchSeries {
                     id,
                     labels: range,
+                    is_known: false,
                     n_floats: 1,
                     n_histograms: 0,
                     n_exemplars: 0,

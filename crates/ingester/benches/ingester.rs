@@ -106,6 +106,7 @@ fn batch() -> Batch {
         part.series.push(BatchSeries {
             id: labels.id(),
             labels: at,
+            is_known: false,
             n_floats: 1,
             n_histograms: 0,
             n_exemplars: 0,
@@ -191,6 +192,7 @@ fn select_one_metric_of_ten_targets(bencher: Bencher<'_, '_>) {
             Matcher::new("__name__", MatcherOp::Equal, "node_metric_7_total").expect("no pattern"),
         ],
         range: TimeRange::ALL,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };

@@ -128,6 +128,11 @@ impl Families {
         }
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

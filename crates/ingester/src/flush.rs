@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering as Atomic;
+use std::time::Duration;
 
 use bucket::{BucketError, Commit, LogTable, Operation, Snapshot, Table};
 use model::{Classify, ErrorKind, TenantId, Window};
@@ -25,7 +26,12 @@ use crate::{Ingester, Inner};
 #[derive(Debug)]
 pub struct Flusher {
     ingester: Ingester,
+    /// How long the last flush may take.
+    last_within: Duration,
 }
+
+/// A process is given half a minute to stop, unless it is told otherwise.
+const LAST_WITHIN: Duration = Duration::from_secs(25);
 
 /// A frozen generation of a shard.
 #[derive(Debug, Clone)]
@@ -50,7 +56,13 @@ struct Candidate {
 
 impl Flusher {
     pub(crate) fn new(ingester: Ingester) -> Flusher {
-        Flusher { ingester }
+        Flusher { ingester, last_within: LAST_WITHIN }
+    }
+
+    /// The same, whose flush before it stops may take so long. What it does not get into the tables by then, since the
+    /// store is slow or away, stays on the log.
+    pub fn stopping_within(self, limit: Duration) -> Flusher {
+        Flusher { last_within: limit, ..self }
     }
 
     /// Looks at all windows once, and flushes what is due now.
@@ -61,6 +73,7 @@ impl Flusher {
             inner.note_outcome(&tenant, flushed.err());
         }
         inner.forget_idle();
+        inner.bucket.forget_idle();
         inner.release_log().await;
         inner.observe();
     }
@@ -68,8 +81,13 @@ impl Flusher {
     async fn stop(&self) {
         let inner = &self.ingester.inner;
         inner.stopping.store(true, Atomic::Relaxed);
-        if let Err(e) = self.ingester.flush_all().await {
-            tracing::error!(error = %e, "flush before stopping; the rest is on the log");
+        let limit = self.last_within;
+        match runtime::timeout(limit, self.ingester.flush_all()).await {
+            Some(Ok(())) => {}
+            Some(Err(e)) => tracing::error!(error = %e, "flush before stopping; the rest is on the log"),
+            None => {
+                tracing::error!(?limit, "the flush before stopping takes too long; the rest is on the log")
+            }
         }
         if let Err(e) = inner.wal.sync().await {
             tracing::error!(error = %e, "sync the log before stopping");
@@ -382,6 +400,7 @@ impl Inner {
                 }
             }
         }
+        self.tenants.forget_silent(silent_since_ms, &self.head_bytes);
         self.report_memory();
     }
 
@@ -402,7 +421,9 @@ impl Inner {
     pub(crate) fn observe(&self) {
         let tenants = self.tenants.all();
         let metrics = &self.metrics;
-        metrics.tenants.set(self.tenants.len() as i64);
+        let (in_memory, silent) = self.tenants.len();
+        metrics.tenants.set(in_memory as i64);
+        metrics.silent_tenants.set(silent as i64);
         metrics.series.set(tenants.iter().map(|tenant| tenant.n_series() as i64).sum());
         metrics.pending_cuts.set(tenants.iter().map(|tenant| tenant.n_pending() as i64).sum());
         metrics.head_bytes.set(self.head_bytes.load(Atomic::Relaxed));

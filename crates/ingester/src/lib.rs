@@ -26,6 +26,7 @@ pub mod record;
 mod release;
 mod replay;
 mod select;
+mod stats;
 mod tenants;
 
 use std::path::PathBuf;
@@ -147,6 +148,8 @@ struct Inner {
     pressure: Notify,
     /// One at a time releases the log.
     releasing: tokio::sync::Mutex<()>,
+    /// One at a time counts the heads: it takes a core for as long as there are series.
+    counting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ingester {
@@ -185,6 +188,7 @@ impl Ingester {
             stopping: AtomicBool::new(false),
             pressure: Notify::new(),
             releasing: tokio::sync::Mutex::new(()),
+            counting: Arc::default(),
         });
         replay::run(&inner, replay).await?;
         inner.observe();

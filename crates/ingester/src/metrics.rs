@@ -20,6 +20,7 @@ pub struct Metrics {
     pub(crate) series: Gauge,
     pub(crate) head_bytes: Gauge,
     pub(crate) tenants: Gauge,
+    pub(crate) silent_tenants: Gauge,
     pub(crate) cuts: Family<ReasonLabel, Counter>,
     pub(crate) commits: Counter,
     pub(crate) repeated_commits: Counter,
@@ -69,6 +70,8 @@ impl Metrics {
         r.register("series", "Series in memory", m.series.clone());
         r.register_with_unit("head", "Memory of the head", Unit::Bytes, m.head_bytes.clone());
         r.register("tenants", "Tenants in memory", m.tenants.clone());
+        let help = "Tenants that fell silent, of which only some numbers are in memory";
+        r.register("silent_tenants", help, m.silent_tenants.clone());
         r.register("cuts", "Windows cut, by reason", m.cuts.clone());
         r.register("commits", "Commits of cuts", m.commits.clone());
         r.register(

@@ -37,7 +37,7 @@ impl Push for Ingester {
         runtime::fault::point("push.received");
         let inner = &self.inner;
         self.check_open()?;
-        let tenant = inner.tenants.get_or_create(tenant);
+        let tenant = inner.tenants.get_or_create(tenant, inner.window_ms());
         let (pushed, newest_lsn) =
             SCRATCH.with_borrow_mut(|scratch| inner.append(&tenant, batch, scratch))?;
         let took_something =

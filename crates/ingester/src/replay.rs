@@ -246,7 +246,7 @@ fn kind_of(record: &Record<'_>) -> Result<Kind, RecordError> {
 /// The tenant of a record. An id that is none cannot have been written by us.
 fn tenant_of(inner: &Inner, envelope: &Envelope<'_>) -> Option<Arc<Tenant>> {
     match TenantId::new(envelope.tenant) {
-        Ok(id) => Some(inner.tenants.get_or_create(&id)),
+        Ok(id) => Some(inner.tenants.get_or_create(&id, inner.window_ms())),
         Err(e) => {
             tracing::warn!(error = %e, "skip a record of the log");
             None

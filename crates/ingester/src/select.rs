@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bucket::Table;
-use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
+use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TimeRange};
 use wire::{
-    LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats,
-    Selected,
+    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats,
+    Selected, Standing, StandingRequest,
 };
 
 use crate::Ingester;
@@ -22,7 +22,8 @@ impl Select for Ingester {
         for shard in self.shards_of(tenant) {
             self.check_deadline(&request.budget)?;
             let state = shard.state.lock();
-            series.extend(state.head.select(&request.matchers, request.range, &request.budget)?);
+            let SelectRequest { within, matchers, range, budget, .. } = request;
+            series.extend(state.head.select_within(within.as_ref(), matchers, *range, budget)?);
         }
         // Read after the view was taken: what left the head before is in this version.
         let table_version = self.version(tenant, Table::Metrics).await?;
@@ -99,6 +100,26 @@ impl Select for Ingester {
         let bytes: usize = families.iter().map(|known| known.family.len() + known.help.len() + 64).sum();
         request.budget.bytes.take(bytes as u64)?;
         self.listed(tenant, Table::Metadata, families).await
+    }
+
+    async fn head_stats(
+        &self,
+        tenant: &TenantId,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        self.count_heads(tenant, request).await
+    }
+
+    async fn standing(&self, tenant: &TenantId, _: &StandingRequest) -> Result<Standing, SelectError> {
+        let mut open: Vec<TimeRange> = Vec::new();
+        for shard in self.shards_of(tenant) {
+            open.extend(shard.state.lock().head.held());
+        }
+        open.sort_unstable_by_key(|range| range.start);
+        open.dedup();
+        // Read after the view was taken, as in a select.
+        let table_version = self.version(tenant, Table::Metrics).await?;
+        Ok(Standing { open, prints: Vec::new(), table_version })
     }
 }
 

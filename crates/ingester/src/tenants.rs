@@ -12,10 +12,34 @@ use crate::cut::{self, OpenWindow, Waits};
 use crate::families::Families;
 use crate::head::{HeadConfig, MetricCounts, ShardHead, WindowStats};
 
-/// All tenants in memory.
+/// All tenants that this process has met.
 #[derive(Debug, Default)]
 pub(crate) struct Tenants {
-    by_id: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    in_memory: HashMap<TenantId, Arc<Tenant>>,
+    /// Those of which nothing is left but some numbers.
+    silent: HashMap<TenantId, Rest>,
+}
+
+/// What must outlive a tenant in memory: its next record and its next cut go on where it left off.
+#[derive(Debug)]
+struct Rest {
+    newest_ms: i64,
+    shards: Box<[ShardRest]>,
+}
+
+/// The same of a shard. A sequence number is never given away twice, and neither is a series' ref as long as the log
+/// may hold records that mean another series by it.
+#[derive(Debug, Clone, Copy)]
+struct ShardRest {
+    number: u32,
+    next_ref: u32,
+    next_sequence: u64,
+    last_lsn: Lsn,
 }
 
 /// One tenant.
@@ -90,35 +114,63 @@ pub(crate) struct PendingCut {
 
 impl Tenants {
     pub(crate) fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        self.by_id.read().get(id).cloned()
+        self.known.read().in_memory.get(id).cloned()
     }
 
-    pub(crate) fn get_or_create(&self, id: &TenantId) -> Arc<Tenant> {
+    /// The tenant; one that was silent goes on where it left off.
+    pub(crate) fn get_or_create(&self, id: &TenantId, window_ms: i64) -> Arc<Tenant> {
         if let Some(tenant) = self.get(id) {
             return tenant;
         }
-        let mut by_id = self.by_id.write();
-        Arc::clone(by_id.entry(id.clone()).or_insert_with(|| Arc::new(Tenant::new(id.clone()))))
+        let Known { in_memory, silent } = &mut *self.known.write();
+        let rest = silent.remove(id);
+        let new = || Arc::new(Tenant::new(id.clone(), rest, window_ms));
+        Arc::clone(in_memory.entry(id.clone()).or_insert_with(new))
     }
 
-    /// All tenants, by id.
+    /// All tenants in memory, by id.
     pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
-        let mut all: Vec<Arc<Tenant>> = self.by_id.read().values().cloned().collect();
+        let mut all: Vec<Arc<Tenant>> = self.known.read().in_memory.values().cloned().collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.read().len()
+    /// How many are in memory, and of how many only numbers are kept.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        let known = self.known.read();
+        (known.in_memory.len(), known.silent.len())
+    }
+
+    /// Lets go of tenants that have nothing in memory, and to which nothing came since `since_ms`, but for the numbers
+    /// that must outlive them.
+    pub(crate) fn forget_silent(&self, since_ms: i64, total_bytes: &AtomicI64) {
+        let Known { in_memory, silent } = &mut *self.known.write();
+        in_memory.retain(|id, tenant| {
+            // Whoever has a tenant got it under this lock: nobody can be about to push to one that only we have.
+            if Arc::strong_count(tenant) > 1 || !tenant.is_silent(since_ms) {
+                return true;
+            }
+            let rest = tenant.rest(total_bytes);
+            if !rest.shards.is_empty() {
+                silent.insert(id.clone(), rest);
+            }
+            false
+        });
+        if in_memory.capacity() > 64 + 4 * in_memory.len() {
+            in_memory.shrink_to_fit();
+        }
     }
 }
 
 impl Tenant {
-    fn new(id: TenantId) -> Tenant {
+    fn new(id: TenantId, rest: Option<Rest>, window_ms: i64) -> Tenant {
+        let newest_ms = rest.as_ref().map_or(i64::MIN, |rest| rest.newest_ms);
+        let shards = rest.map(|rest| rest.shards).unwrap_or_default();
+        let shards = shards.iter().map(|rest| (rest.number, Arc::new(Shard::of(rest, window_ms))));
         Tenant {
             id,
-            shards: RwLock::new(BTreeMap::new()),
-            newest_ms: AtomicI64::new(i64::MIN),
+            shards: RwLock::new(shards.collect()),
+            newest_ms: AtomicI64::new(newest_ms),
             n_series: AtomicU64::new(0),
             metric_counts: Arc::default(),
             turn: tokio::sync::Mutex::new(()),
@@ -153,6 +205,24 @@ impl Tenant {
         self.n_series.load(Ordering::Relaxed)
     }
 
+    /// Whether there is nothing in memory and nothing came since `since_ms`.
+    fn is_silent(&self, since_ms: i64) -> bool {
+        self.n_series() == 0
+            && self.metadata.lock().is_empty()
+            && self.shards.read().values().all(|shard| shard.state.lock().is_spent(since_ms))
+    }
+
+    /// What must outlive a silent tenant, whose memory is no longer accounted for.
+    fn rest(&self, total_bytes: &AtomicI64) -> Rest {
+        let rest = |(number, shard): (&u32, &Arc<Shard>)| {
+            let mut state = shard.state.lock();
+            total_bytes.fetch_sub(std::mem::take(&mut state.bytes) as i64, Ordering::Relaxed);
+            let ShardState { next_sequence, last_lsn, .. } = *state;
+            ShardRest { number: *number, next_ref: state.head.next_ref(), next_sequence, last_lsn }
+        };
+        Rest { newest_ms: self.newest_ms(), shards: self.shards.read().iter().map(rest).collect() }
+    }
+
     /// The open windows over all shards, oldest first.
     pub(crate) fn open_windows(&self) -> Vec<OpenWindow> {
         let mut windows: BTreeMap<i64, OpenWindow> = BTreeMap::new();
@@ -176,6 +246,16 @@ impl Tenant {
     /// How many cuts are not in the table yet.
     pub(crate) fn n_pending(&self) -> usize {
         self.shards().iter().map(|shard| shard.state.lock().pending.len()).sum()
+    }
+}
+
+impl Shard {
+    /// A shard that goes on where it left off.
+    fn of(rest: &ShardRest, window_ms: i64) -> Shard {
+        let mut state = ShardState::new(window_ms);
+        state.head.skip_refs(rest.next_ref);
+        (state.next_sequence, state.last_lsn) = (rest.next_sequence, rest.last_lsn);
+        Shard { number: rest.number, state: Mutex::new(state) }
     }
 }
 
@@ -221,6 +301,12 @@ impl ShardState {
     /// Whether nothing came since `since_ms`.
     pub(crate) fn is_silent(&self, since_ms: i64) -> bool {
         self.touched_ms < since_ms
+    }
+
+    /// Whether nothing is held, nothing is under way and nothing came since `since_ms`.
+    fn is_spent(&self, since_ms: i64) -> bool {
+        let is_held = self.head.n_series() > 0 || !self.head.windows().is_empty();
+        !is_held && self.open.is_empty() && self.pending.is_empty() && self.is_silent(since_ms)
     }
 
     pub(crate) fn note_definition(&mut self, lsn: Lsn) {

@@ -9,14 +9,18 @@
 //! - the generation grows with every change, so whoever remembers a verdict knows when to forget it.
 
 mod bucket;
+mod fair;
 mod handle;
+mod names;
 mod otel;
 mod relabel;
 mod reload;
 mod set;
 
 pub use bucket::TokenBucket;
+pub use fair::Fair;
 pub use handle::{LimitsConfig, LimitsError, LimitsHandle};
+pub use names::EnabledNames;
 pub use otel::{AttributeNames, TranslationStrategy};
 pub use relabel::{RelabelAction, RelabelConfig, RelabelError, Relabelling};
 pub use reload::{OverridesView, Reload, ReloadError};

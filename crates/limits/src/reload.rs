@@ -189,6 +189,13 @@ impl Service for Reload {
 }
 
 impl OverridesView {
+    /// Whether the file of overrides, if there is one, is in force as it is, and since when what is in force is; `None`
+    /// where that is the configuration.
+    pub fn in_force(&self) -> (bool, Option<i64>) {
+        let state = self.state.lock();
+        (state.failure.is_none(), (state.loaded_ms > 0).then_some(state.loaded_ms))
+    }
+
     /// The overrides in force as YAML; with `only_differences` only what differs from the defaults.
     pub fn show(&self, only_differences: bool) -> String {
         let state = self.state.lock();

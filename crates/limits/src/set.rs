@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use runtime::PromDuration;
 
-use crate::{AttributeNames, Relabelling, TranslationStrategy};
+use crate::{AttributeNames, EnabledNames, Relabelling, TranslationStrategy};
 
 /// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
 macro_rules! limits {
@@ -124,10 +124,34 @@ limits! {
     max_samples_per_query: u64 = 50_000_000;
     /// Bytes of samples and labels that one query may hold.
     max_bytes_per_query: u64 = 0;
+    /// Whether the tenant may ask what makes its series (Mimir's key).
+    cardinality_analysis_enabled: bool = true;
+    /// Items that one answer about that may list (Mimir's key and default).
+    cardinality_analysis_max_results: u32 = 500;
+    /// Results that one search for names may ask for (the default of Prometheus's `--web.search.max-limit`).
+    max_search_results: u32 = 10_000;
     /// How long a query may take (the default of Prometheus's `--query.timeout`).
     query_timeout: PromDuration = PromDuration::secs(120);
     /// How long a range a query may ask for.
     max_query_length: PromDuration = PromDuration::secs(0);
+    /// Bytes of the text of one query (Mimir's name): its tree takes some fifty times as much.
+    max_query_expression_size_bytes: u64 = 1 << 20;
+    /// Matchers with regular expressions that one query may have: each is compiled, which takes up to a mebibyte.
+    max_regex_matchers_per_query: u32 = 200;
+    /// Experimental functions and aggregations that queries may use: `all`, or names (Mimir's name; there none is on).
+    enabled_promql_experimental_functions: EnabledNames = EnabledNames::all();
+    /// Experimental modifiers of range selectors, `anchored` and `smoothed`, that queries may use.
+    enabled_promql_extended_range_selectors: EnabledNames = EnabledNames::all();
+    /// Experimental modifiers of binary operators, `fill`, `fill_left` and `fill_right`, that queries may use.
+    enabled_promql_binop_fill_modifiers: EnabledNames = EnabledNames::all();
     /// Queries of one tenant that are evaluated at the same time (Mimir's `max_query_parallelism`).
     max_query_parallelism: u32 = 14;
+    /// Puts start and end of range queries on multiples of their step (Mimir's name and default).
+    align_queries_with_step: bool = false;
+    /// Whether answers of range queries are kept for queries to come.
+    cache_results: bool = true;
+    /// Also those of range queries whose start is no multiple of their step (Mimir's name and default).
+    cache_unaligned_requests: bool = false;
+    /// Of steps younger than this no answer is kept (Mimir's name and default).
+    max_cache_freshness: PromDuration = PromDuration::secs(600);
 }

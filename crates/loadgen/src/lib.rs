@@ -62,7 +62,8 @@ pub(crate) struct Metrics {
     /// How HTTP services tell their latencies.
     #[arg(long, value_enum, default_value = "classic")]
     histograms: Histograms,
-    /// Share of the samples of counters and histograms that have an exemplar.
+    /// Share of the samples of counters and histograms that have an exemplar. Synthetic node_exporters have neither:
+    /// take `--services` or a recording.
     #[arg(long, default_value_t = 0.0)]
     exemplars: f64,
     /// Send types and help texts, too.

@@ -38,8 +38,12 @@ pub struct ShardBatch {
 pub struct BatchSeries {
     /// The identity.
     pub id: SeriesId,
-    /// Where the canonical label run lies in [`Batch::bytes`].
+    /// Where the canonical label run lies in [`Batch::bytes`]. An empty run is that of a series which came by its
+    /// identity alone: whoever does not know it says so.
     pub labels: (u32, u32),
+    /// Whether whoever filled the batch has met the series before. Then those to whom it is pushed know it, most
+    /// likely, and its labels need not travel.
+    pub is_known: bool,
     /// Float samples.
     pub n_floats: u32,
     /// Histogram samples.

@@ -35,7 +35,7 @@ pub use labels::{
     DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, RunLabel, SeriesId, compare_runs, push_label,
     run_labels, run_len, runs,
 };
-pub use matcher::{Matcher, MatcherError, MatcherOp, metric_names, passes};
+pub use matcher::{Matcher, MatcherError, MatcherOp, Test, metric_names, passes};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
 pub use series::{ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell};
 pub use shard::{Shards, shard_of};

@@ -1,6 +1,9 @@
 use std::fmt;
 
 use regex::Regex;
+use regex_syntax::hir::Hir;
+use regex_syntax::hir::literal::Extractor;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{METRIC_NAME, run_labels};
 
@@ -26,7 +29,7 @@ pub struct Matcher {
     pub op: MatcherOp,
     /// The value or the pattern, as written.
     pub value: String,
-    test: Test,
+    test: Pass,
 }
 
 /// The pattern of a matcher does not compile.
@@ -35,7 +38,7 @@ pub struct Matcher {
 pub struct MatcherError(pub String);
 
 #[derive(Debug, Clone)]
-enum Test {
+enum Pass {
     /// One of these values, sorted; what most patterns of dashboards amount to.
     OneOf(Vec<String>),
     Pattern(Regex),
@@ -52,7 +55,7 @@ impl Matcher {
     /// Compiles a matcher. Patterns are anchored and their dot matches a newline, as in Prometheus.
     pub fn new(name: &str, op: MatcherOp, value: &str) -> Result<Matcher, MatcherError> {
         let test = match op {
-            MatcherOp::Equal | MatcherOp::NotEqual => Test::OneOf(vec![value.to_string()]),
+            MatcherOp::Equal | MatcherOp::NotEqual => Pass::OneOf(vec![value.to_string()]),
             MatcherOp::Regex | MatcherOp::NotRegex => compile(value)?,
         };
         Ok(Matcher { name: name.to_string(), op, value: value.to_string(), test })
@@ -61,10 +64,10 @@ impl Matcher {
     /// Whether a label with this value passes; the empty value stands for an absent label.
     pub fn matches(&self, value: &str) -> bool {
         let hit = match &self.test {
-            Test::OneOf(values) => values.binary_search_by(|v| v.as_str().cmp(value)).is_ok(),
-            Test::Pattern(regex) => regex.is_match(value),
-            Test::Anything => true,
-            Test::NotEmpty => !value.is_empty(),
+            Pass::OneOf(values) => values.binary_search_by(|v| v.as_str().cmp(value)).is_ok(),
+            Pass::Pattern(regex) => regex.is_match(value),
+            Pass::Anything => true,
+            Pass::NotEmpty => !value.is_empty(),
         };
         hit != self.is_negative()
     }
@@ -72,7 +75,7 @@ impl Matcher {
     /// The only values that can pass, where that is known without looking at data.
     pub fn candidates(&self) -> Option<&[String]> {
         match &self.test {
-            Test::OneOf(values) if !self.is_negative() => Some(values),
+            Pass::OneOf(values) if !self.is_negative() => Some(values),
             _ => None,
         }
     }
@@ -84,7 +87,7 @@ impl Matcher {
 
     /// Whether every value passes.
     pub fn matches_all(&self) -> bool {
-        matches!(self.test, Test::Anything) && !self.is_negative()
+        matches!(self.test, Pass::Anything) && !self.is_negative()
     }
 
     fn is_negative(&self) -> bool {
@@ -118,33 +121,83 @@ impl fmt::Display for Matcher {
     }
 }
 
-fn compile(pattern: &str) -> Result<Test, MatcherError> {
+fn compile(pattern: &str) -> Result<Pass, MatcherError> {
     match pattern {
-        ".*" => return Ok(Test::Anything),
-        ".+" => return Ok(Test::NotEmpty),
+        ".*" => return Ok(Pass::Anything),
+        ".+" => return Ok(Pass::NotEmpty),
         _ => {}
     }
     if !pattern.contains(|c| r"\.+*?()[]{}^$".contains(c)) {
-        let mut values: Vec<String> = pattern.split('|').map(str::to_string).collect();
-        values.sort();
-        values.dedup();
-        return Ok(Test::OneOf(values));
+        return Ok(one_of(pattern.split('|').map(str::to_string).collect()));
     }
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
+    let refused = |e: &dyn fmt::Display| MatcherError(format!("error parsing regexp {}: {e}", shown(pattern)));
+    // It must be a pattern by itself: `a)(b` would be one only within the parentheses around it.
+    let syntax = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern);
+    let syntax = syntax.map_err(|e| refused(&e))?;
+    if let Some(values) = all_values(&syntax) {
+        return Ok(one_of(values));
+    }
+    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
         .size_limit(Matcher::REGEX_SIZE_LIMIT)
-        .build()
-        .map(Test::Pattern)
-        .map_err(|e| MatcherError(format!("error parsing regexp {pattern:?}: {e}")))
+        .dfa_size_limit(Matcher::REGEX_SIZE_LIMIT)
+        .build();
+    regex.map(Pass::Pattern).map_err(|e| refused(&e))
+}
+
+fn one_of(mut values: Vec<String>) -> Pass {
+    values.sort();
+    values.dedup();
+    Pass::OneOf(values)
+}
+
+/// Enough of a pattern to know it by.
+fn shown(pattern: &str) -> String {
+    match pattern.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", &pattern[..end]),
+        None => format!("{pattern:?}"),
+    }
+}
+
+/// Characters of a pattern that are shown.
+const SHOWN: usize = 200;
+
+/// The most values that a pattern is spelled out as.
+const MOST_VALUES: usize = 10_000;
+/// The longest of them.
+const LONGEST_VALUE: usize = 4_096;
+
+/// All values that a pattern matches, if these are few: what dashboards make of a choice of several values, in which
+/// dots are escaped, is one.
+fn all_values(syntax: &Hir) -> Option<Vec<String>> {
+    // An anchor or a word boundary says something about the values that no list of them says.
+    if !syntax.properties().look_set().is_empty() {
+        return None;
+    }
+    let mut extractor = Extractor::new();
+    extractor.limit_total(MOST_VALUES).limit_literal_len(LONGEST_VALUE);
+    let found = extractor.extract(syntax);
+    let values = found.is_exact().then(|| found.literals())??;
+    values.iter().map(|value| String::from_utf8(value.as_bytes().to_vec()).ok()).collect()
 }
 
 /// Whether the series with this label run passes all matchers.
 pub fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
+    passes_by(matchers, run, |_, matcher, value| {
+        std::str::from_utf8(value).is_ok_and(|value| matcher.matches(value))
+    })
+}
+
+fn passes_by(
+    matchers: &[Matcher],
+    run: &[u8],
+    mut matches: impl FnMut(usize, &Matcher, &[u8]) -> bool,
+) -> bool {
     // One walk over the labels; a matcher that met no label of its name looks at the empty value.
     let mut met = 0u64;
     for label in run_labels(run) {
         let of_name = |(_, matcher): &(usize, &Matcher)| matcher.name.as_bytes() == label.name;
         for (i, matcher) in matchers.iter().enumerate().filter(of_name) {
-            if !std::str::from_utf8(label.value).is_ok_and(|value| matcher.matches(value)) {
+            if !matches(i, matcher, label.value) {
                 return false;
             }
             met |= 1u64.checked_shl(i as u32).unwrap_or(0);
@@ -155,6 +208,56 @@ pub fn passes(matchers: &[Matcher], run: &[u8]) -> bool {
         seen || (i >= 64 && run_labels(run).any(|label| label.name == matcher.name.as_bytes()))
             || matcher.matches_empty()
     })
+}
+
+/// Tests the label runs of many series. Values that come again, as most do, are looked up and not matched again: a
+/// pattern is run once for each value that is remembered.
+#[derive(Debug)]
+pub struct Test<'m> {
+    matchers: &'m [Matcher],
+    /// For each matcher with a pattern, what came of values.
+    verdicts: Vec<Vec<Verdict>>,
+}
+
+/// Whether a value passes; values are known by their hash of 128 bits.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    value: u128,
+    passes: bool,
+}
+
+/// Verdicts that are kept of a matcher: for the labels by which dashboards filter, and no more than a page or two.
+const VERDICTS: usize = 512;
+
+impl<'m> Test<'m> {
+    /// A test whether series pass all of these.
+    pub fn of(matchers: &'m [Matcher]) -> Test<'m> {
+        let none = Verdict { value: xxh3_128(b""), passes: false };
+        let of_one = |matcher: &Matcher| match &matcher.test {
+            Pass::Pattern(_) => vec![Verdict { passes: matcher.matches_empty(), ..none }; VERDICTS],
+            _ => Vec::new(),
+        };
+        Test { matchers, verdicts: matchers.iter().map(of_one).collect() }
+    }
+
+    /// Whether the series with this label run passes.
+    pub fn passes(&mut self, run: &[u8]) -> bool {
+        let verdicts = &mut self.verdicts;
+        passes_by(self.matchers, run, |at, matcher, value| remembered(&mut verdicts[at], matcher, value))
+    }
+}
+
+fn remembered(verdicts: &mut [Verdict], matcher: &Matcher, value: &[u8]) -> bool {
+    let matches = || std::str::from_utf8(value).is_ok_and(|value| matcher.matches(value));
+    if verdicts.is_empty() {
+        return matches();
+    }
+    let hash = xxh3_128(value);
+    let verdict = &mut verdicts[hash as usize % VERDICTS];
+    if verdict.value != hash {
+        *verdict = Verdict { value: hash, passes: matches() };
+    }
+    verdict.passes
 }
 
 /// The only metric names that can pass, if the matchers say so.
@@ -190,8 +293,48 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_of_few_values_is_a_list_of_them() {
+        let values = |pattern: &str| {
+            let matcher = Matcher::new("l", MatcherOp::Regex, pattern).unwrap();
+            matcher.candidates().map(<[String]>::to_vec)
+        };
+        for (pattern, expected) in [
+            (r"10\.0\.0\.1:9100|10\.0\.0\.2:9100", &["10.0.0.1:9100", "10.0.0.2:9100"][..]),
+            ("(?:api|web)-[12]", &["api-1", "api-2", "web-1", "web-2"]),
+            ("a?b", &["ab", "b"]),
+            ("(b|a|b)", &["a", "b"]),
+            ("(?i)é", &["É", "é"]),
+            ("", &[""]),
+            ("(a|)", &["", "a"]),
+        ] {
+            assert_eq!(values(pattern).unwrap(), expected, "{pattern}");
+        }
+        for pattern in ["a.*", "a|b+", "^a$", r"a\b", "[a-z]{3}", "a{2,}", "a.c", "(a|b){20}"] {
+            assert_eq!(values(pattern), None, "{pattern}");
+        }
+        let pods: Vec<String> = (0..5_000).map(|i| format!("pod-{i}\\.example")).collect();
+        assert_eq!(values(&pods.join("|")).unwrap().len(), 5_000);
+    }
+
+    #[test]
+    fn a_list_of_values_matches_what_the_pattern_matches() {
+        let texts = ["", "a", "b", "ab", "abc", "A", "c", "\n", "aa", "é", "É"];
+        for pattern in ["(a|b)c?", "a?b?", "[abc]", "(?i)ab|é", "a|b|", "(ab|a)(c|bc)", "x{0}a{2}|b", "[a]|(?:)"] {
+            let matcher = Matcher::new("l", MatcherOp::Regex, pattern).unwrap();
+            assert!(matcher.candidates().is_some(), "{pattern}");
+            let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();
+            for text in texts {
+                assert_eq!(matcher.matches(text), regex.is_match(text), "{pattern:?} {text:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_hostile_pattern_is_refused() {
         assert!(Matcher::new("l", MatcherOp::Regex, "(").is_err());
+        assert!(Matcher::new("l", MatcherOp::Regex, "a)|(b").is_err());
+        let long = Matcher::new("l", MatcherOp::Regex, &"(a|b|c|d){1000}".repeat(50)).unwrap_err();
+        assert!(long.0.contains("size limit") && long.0.len() < 500, "{long}");
         assert!(Matcher::new("l", MatcherOp::Regex, "((a{1000}){1000}){1000}").is_err());
     }
 
@@ -205,6 +348,27 @@ mod tests {
         assert!(!check("x", MatcherOp::Regex, ".+"));
         let many = vec![Matcher::new("job", MatcherOp::Regex, "a|b").unwrap(); 70];
         assert!(passes(&many, labels.run()));
+    }
+
+    #[test]
+    fn a_test_that_remembers_says_what_matching_says() {
+        let matchers = [
+            Matcher::new("a", MatcherOp::Regex, "x[0-9]*[05]|").unwrap(),
+            Matcher::new("b", MatcherOp::NotRegex, ".*7").unwrap(),
+        ];
+        let mut test = Test::of(&matchers);
+        let mut n_passed = 0;
+        for round in 0..3 {
+            for i in 0..2_000 {
+                let (a, b) = (format!("x{i}"), format!("y{}", i % 30));
+                let pairs = [("a", a.as_str()), ("b", b.as_str())];
+                let labels = crate::Labels::from_pairs(pairs.iter().copied().skip(usize::from(i % 11 == 0)));
+                let passed = passes(&matchers, labels.run());
+                assert_eq!(test.passes(labels.run()), passed, "round {round}: {labels}");
+                n_passed += usize::from(passed);
+            }
+        }
+        assert!((500..5_500).contains(&n_passed), "{n_passed}");
     }
 
     #[test]

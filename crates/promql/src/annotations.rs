@@ -51,6 +51,15 @@ pub(crate) enum HistogramOperation {
     Aggregation,
 }
 
+/// Whether a message counts what happened over the whole range of its query, so that those of parts of the range do not
+/// make that of the whole.
+pub fn speaks_of_range(message: &str) -> bool {
+    message.contains(MONOTONICITY) || message.contains(OVERLAP)
+}
+
+const MONOTONICITY: &str = "input to histogram_quantile needed to be fixed for monotonicity";
+const OVERLAP: &str = "sample has start time that overlaps with previous sample timestamp";
+
 /// How often and where buckets had to be made monotonic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct MonotonicityRepair {
@@ -75,10 +84,12 @@ struct Finding {
 }
 
 impl Notices {
-    pub(crate) fn add(&mut self, notice: Notice, at: Span) {
+    /// Notes something; whether it is new.
+    pub(crate) fn add(&mut self, notice: Notice, at: Span) -> bool {
         let finding = self.found.entry(notice).or_insert(Finding { at, count: 0, repair: None });
         finding.at = at;
         finding.count += 1;
+        finding.count == 1
     }
 
     pub(crate) fn add_repair(&mut self, metric: &str, at: Span, repair: MonotonicityRepair) {
@@ -180,19 +191,16 @@ impl fmt::Display for Notice {
             Notice::CounterResetCollision(operation) => {
                 write!(f, "conflicting counter resets during histogram {operation}")
             }
-            Notice::StartTimeOverlap(metric) => write!(
-                f,
-                "sample has start time that overlaps with previous sample timestamp for metric {}",
-                quote(metric)
-            ),
+            Notice::StartTimeOverlap(metric) => write!(f, "{OVERLAP} for metric {}", quote(metric)),
             Notice::PossibleNonCounter(metric) => write!(
                 f,
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
                 quote(metric)
             ),
             Notice::ForcedMonotonicity(metric) => {
-                f.write_str(
-                    "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
+                write!(
+                    f,
+                    "{MONOTONICITY} (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)",
                 )?;
                 for_metric(f, metric)
             }

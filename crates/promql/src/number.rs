@@ -3,7 +3,7 @@
 use model::Digits;
 
 /// Go's `%g` with the shortest digits that read back: exponents below −4 and from 6 on.
-pub(crate) fn shortest(value: f64) -> String {
+pub fn shortest(value: f64) -> String {
     general(value, 6)
 }
 

@@ -1,5 +1,6 @@
 //! What a query needs before it can be evaluated: its tree, its times, and the selects that answer it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,8 +12,8 @@ use crate::ast::{
     At, BinaryOp, Call, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector,
 };
 use crate::error::ParseError;
-use crate::eval::{self, EvalError, Evaluated};
-use crate::{functions, parse, resolve_durations};
+use crate::eval::{self, EvalError, Evaluated, Room};
+use crate::{Experimental, functions, parse, resolve_durations};
 
 /// When and within which bounds a query is evaluated.
 #[derive(Debug, Clone)]
@@ -29,12 +30,26 @@ pub struct EvalOptions {
     pub subquery_step_ms: i64,
     /// Samples that may be held at once, 0 for any number.
     pub max_samples: u64,
+    /// Matchers with regular expressions that the query may have, 0 for any number.
+    pub max_patterns: usize,
+    /// Where the bytes come from that are held; any number when there is none.
+    pub room: Option<Arc<dyn Room>>,
+    /// Which experimental parts of the language may be used.
+    pub experimental: Experimental,
+    /// With whom the evaluation shares its processor.
+    pub pace: Option<Arc<dyn Pace>>,
     /// When the evaluation gives up.
     pub deadline: Option<Instant>,
     /// Set by the caller to end the evaluation.
     pub cancel: Arc<AtomicBool>,
     /// Whether samples are counted by step too.
     pub stats_per_step: bool,
+}
+
+/// Lets others compute on the same processor.
+pub trait Pace: fmt::Debug + Send + Sync {
+    /// Called every few microseconds to milliseconds; waits when it is somebody else's turn.
+    fn tick(&self);
 }
 
 /// A parsed query, ready for its samples.
@@ -44,6 +59,8 @@ pub struct Plan {
     pub(crate) expr: Expr,
     pub(crate) options: EvalOptions,
     selects: Vec<SelectSpec>,
+    /// The longest time that one selector looks at.
+    longest_ms: i64,
     /// Which select answers the selector at a place of the query.
     places: Vec<Place>,
 }
@@ -73,6 +90,14 @@ pub enum PlanError {
     /// It is not PromQL.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// It would take too long to compile.
+    #[error("the query has {n} matchers with regular expressions (limit max_regex_matchers_per_query of {limit})")]
+    TooManyPatterns {
+        /// How many it has.
+        n: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// Its value has no place in a range query.
     #[error("invalid expression type \"{0}\" for range query, must be Scalar or instant Vector")]
     RangeQueryOf(&'static str),
@@ -94,6 +119,10 @@ impl EvalOptions {
             lookback_ms: 300_000,
             subquery_step_ms: 60_000,
             max_samples: 50_000_000,
+            max_patterns: 200,
+            room: None,
+            experimental: Experimental::default(),
+            pace: None,
             deadline: None,
             cancel: Arc::new(AtomicBool::new(false)),
             stats_per_step: false,
@@ -107,6 +136,9 @@ impl EvalOptions {
 
     /// Whether the caller still wants the answer.
     pub(crate) fn check(&self) -> Result<(), EvalError> {
+        if let Some(pace) = &self.pace {
+            pace.tick();
+        }
         if self.cancel.load(Ordering::Relaxed) {
             return Err(EvalError::Canceled);
         }
@@ -120,7 +152,9 @@ impl EvalOptions {
 impl Plan {
     /// Parses `query`, computes its durations and finds out what must be selected.
     pub fn new(query: &str, options: &EvalOptions) -> Result<Plan, PlanError> {
+        refuse_patterns(query, options.max_patterns)?;
         let mut expr = parse(query)?;
+        options.experimental.check(query, &expr)?;
         let step_ms = options.step_ms.unwrap_or(0);
         resolve_durations(&mut expr, options.start_ms, options.end_ms, step_ms)?;
         if options.step_ms.is_some() {
@@ -135,19 +169,28 @@ impl Plan {
             expr,
             options: options.clone(),
             selects: Vec::new(),
+            longest_ms: 0,
             places: Vec::new(),
         };
         let mut finder = SelectFinder { options, within: Within::default(), found: Vec::new() };
         finder.visit(&plan.expr, TimeRange::new(options.start_ms, options.end_ms));
-        for found in finder.found {
-            plan.add_select(found);
-        }
+        plan.add_selects(finder.found);
         Ok(plan)
+    }
+
+    /// Evaluates at this pace.
+    pub fn keep_pace(&mut self, pace: Arc<dyn Pace>) {
+        self.options.pace = Some(pace);
     }
 
     /// The selects whose series [`Plan::evaluate`] expects, in this order.
     pub fn selects(&self) -> Vec<SelectSpec> {
         self.selects.clone()
+    }
+
+    /// The longest time that one selector looks at, in milliseconds; a select may be longer where it serves several.
+    pub fn longest_ms(&self) -> i64 {
+        self.longest_ms
     }
 
     /// Whether the reset hints of selected histograms reach the result, or a warning about it. The hint of the first
@@ -180,16 +223,50 @@ impl Plan {
         at_ms(&self.options, at)
     }
 
-    fn add_select(&mut self, Found { span, spec, totals_only }: Found) {
-        let select = match self.selects.iter().position(|known| *known == spec) {
-            Some(index) => index,
-            None => {
-                self.selects.push(spec);
-                self.selects.len() - 1
+    /// Selectors with the same matchers share a select where the times that they look at meet: what both need is read
+    /// once, and neither minds what lies beside its own times.
+    fn add_selects(&mut self, found: Vec<Found>) {
+        let mut merged: Vec<SelectSpec> = Vec::new();
+        for Found { spec, .. } in &found {
+            self.longest_ms = self.longest_ms.max(spec.range.end.saturating_sub(spec.range.start));
+            let mut union = spec.clone();
+            // What is joined may in turn meet others.
+            while let Some(at) = merged.iter().position(|known| known.meets(&union)) {
+                union.range = hull(union.range, merged.remove(at).range);
             }
-        };
-        self.places.push(Place { span, select, totals_only });
+            merged.push(union);
+        }
+        for Found { span, spec, totals_only } in found {
+            let serves = |select: &SelectSpec| select.meets(&spec);
+            let select = match self.selects.iter().position(serves) {
+                Some(known) => known,
+                None => {
+                    self.selects.extend(merged.iter().find(|select| serves(select)).cloned());
+                    self.selects.len() - 1
+                }
+            };
+            self.places.push(Place { span, select, totals_only });
+        }
     }
+}
+
+impl SelectSpec {
+    /// Whether it is of the same series, and no time lies between the two.
+    fn meets(&self, other: &SelectSpec) -> bool {
+        let (a, b) = (self.range, other.range);
+        let touch = a.start <= b.end.saturating_add(1) && b.start <= a.end.saturating_add(1);
+        touch && self.matchers == other.matchers
+    }
+}
+
+fn hull(a: TimeRange, b: TimeRange) -> TimeRange {
+    TimeRange::new(a.start.min(b.start), a.end.max(b.end))
+}
+
+/// Counted in the text: a pattern that is parsed is compiled, and that costs up to milliseconds and a mebibyte.
+fn refuse_patterns(query: &str, limit: usize) -> Result<(), PlanError> {
+    let n = query.matches("=~").count() + query.matches("!~").count();
+    if limit > 0 && n > limit { Err(PlanError::TooManyPatterns { n, limit }) } else { Ok(()) }
 }
 
 /// The type of an expression's value.

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use futures::stream::{StreamExt, TryStreamExt};
 use limits::{Limits, LimitsHandle, PromDuration};
-use model::{ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TenantIds};
-use wire::{LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats};
+use model::{ExemplarSeries, Labels, Matcher, MatcherOp, Metadata, SeriesData, TenantId, TenantIds};
+use wire::{HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats, SeriesRange};
 
 use crate::source::Source;
 
@@ -11,6 +11,9 @@ use crate::source::Source;
 pub(crate) const TENANT_LABEL: &str = "__tenant_id__";
 /// What a label of that name is called that a series has itself.
 pub(crate) const ORIGINAL_TENANT_LABEL: &str = "original___tenant_id__";
+
+/// A name behind all others.
+const LAST_NAME: &str = "\u{10FFFF}";
 
 /// Tenants that are asked at the same time for one query.
 const MAX_CONCURRENT: usize = 8;
@@ -34,8 +37,10 @@ impl Federation<'_> {
         }
         let mut selects = Vec::new();
         for tenant in self.tenants.all() {
-            if let Some(matchers) = chosen(tenant, &request.matchers) {
-                let request = SelectRequest { matchers, ..request.clone() };
+            let Some(matchers) = chosen(tenant, &request.matchers) else { continue };
+            for (more, within) in own_ranges(tenant, request.within.as_ref()) {
+                let matchers = matchers.iter().cloned().chain(more).collect();
+                let request = SelectRequest { matchers, within, ..request.clone() };
                 selects.push(select_of(self.source.clone(), tenant.clone(), request));
             }
         }
@@ -45,6 +50,7 @@ impl Federation<'_> {
             cost.add(stats);
             all.extend(series);
         }
+        all.retain(|one| request.within.as_ref().is_none_or(|within| within.contains(one.labels.run())));
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok((all, cost))
     }
@@ -147,6 +153,15 @@ impl Federation<'_> {
         Ok(kept)
     }
 
+    /// The figures of all tenants added up, labels and all.
+    pub(crate) async fn head_stats(&self, request: HeadStatsRequest) -> Result<HeadStats, SelectError> {
+        let mut all = HeadStats::default();
+        for tenant in self.tenants.all() {
+            all.absorb(self.source.head_stats(tenant, &request).await?);
+        }
+        Ok(all)
+    }
+
     /// The tenants that a request concerns, each with the request as it is put to that tenant.
     fn asked(&self, request: &LabelsRequest) -> Vec<(&TenantId, LabelsRequest)> {
         let mut asked = Vec::new();
@@ -192,6 +207,42 @@ fn chosen(tenant: &TenantId, matchers: &[Matcher]) -> Option<Vec<Matcher>> {
     Some(left)
 }
 
+/// The ranges in which a tenant's own series lie that are within a range once they are labelled, with a matcher that
+/// goes with each. A range may have more than is wanted.
+fn own_ranges(
+    tenant: &TenantId,
+    within: Option<&SeriesRange>,
+) -> Vec<(Option<Matcher>, Option<SeriesRange>)> {
+    let Some(within) = within else { return vec![(None, None)] };
+    let has_label = |op| Matcher::new(TENANT_LABEL, op, "").ok();
+    // To label series keeps their order but where one has such a label itself, which comes to stand elsewhere.
+    vec![
+        (has_label(MatcherOp::Equal), Some(own_range(tenant, within))),
+        (has_label(MatcherOp::NotEqual), None),
+    ]
+}
+
+fn own_range(tenant: &TenantId, within: &SeriesRange) -> SeriesRange {
+    let before = |labels: &Labels| labels.without(|name| name >= TENANT_LABEL);
+    let own = |labels: &Labels| labels.without(|name| name == TENANT_LABEL);
+    let is_own = |labels: &Labels| labels.get(TENANT_LABEL) == Some(tenant.as_str());
+    let (first, last) = (before(&within.first), before(&within.last));
+    let mut behind_last = last.builder();
+    behind_last.set(LAST_NAME, LAST_NAME);
+    SeriesRange {
+        // One that ends before the tenant's label is in front of it without the label, and may be behind it with it.
+        first: match first.iter().count() {
+            0 | 1 if is_own(&within.first) => own(&within.first),
+            0 | 1 => first,
+            _ => Labels::from_pairs(first.iter().take(1)),
+        },
+        last: match own(&within.last) {
+            own if is_own(&within.last) && own != last => own,
+            _ => behind_last.build(),
+        },
+    }
+}
+
 fn labelled(labels: &Labels, tenant: &TenantId) -> Labels {
     let mut builder = labels.builder();
     if let Some(original) = labels.get(TENANT_LABEL) {
@@ -223,6 +274,23 @@ pub(crate) fn strictest(handle: &LimitsHandle, tenants: &TenantIds) -> Arc<Limit
         max_bytes_per_query: least(a.max_bytes_per_query, b.max_bytes_per_query),
         query_timeout: shortest(a.query_timeout, b.query_timeout),
         max_query_length: shortest(a.max_query_length, b.max_query_length),
+        max_query_expression_size_bytes: least(
+            a.max_query_expression_size_bytes,
+            b.max_query_expression_size_bytes,
+        ),
+        max_regex_matchers_per_query: least(
+            u64::from(a.max_regex_matchers_per_query),
+            u64::from(b.max_regex_matchers_per_query),
+        ) as u32,
+        enabled_promql_experimental_functions: a
+            .enabled_promql_experimental_functions
+            .and(&b.enabled_promql_experimental_functions),
+        enabled_promql_extended_range_selectors: a
+            .enabled_promql_extended_range_selectors
+            .and(&b.enabled_promql_extended_range_selectors),
+        enabled_promql_binop_fill_modifiers: a
+            .enabled_promql_binop_fill_modifiers
+            .and(&b.enabled_promql_binop_fill_modifiers),
         ..a
     });
     Arc::new(strictest)

@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     pub(crate) store_requests: Counter,
     pub(crate) store_bytes: Counter,
     pub(crate) evaluating: Gauge,
+    pub(crate) handovers: Counter,
 }
 
 impl Metrics {
@@ -26,6 +27,11 @@ impl Metrics {
             metrics.store_requests.clone(),
         );
         registry.register("store_read_bytes", "Object store bytes of queries", metrics.store_bytes.clone());
+        registry.register(
+            "handovers",
+            "Slices of computing that ended because another query waited",
+            metrics.handovers.clone(),
+        );
         registry.register("queries_evaluating", "Queries being evaluated", metrics.evaluating.clone());
         metrics
     }

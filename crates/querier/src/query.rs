@@ -4,18 +4,24 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use config::querier::TenantFederation;
-use limits::{Limits, LimitsHandle, PromDuration};
+use futures::future::Either;
+use limits::{EnabledNames, Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
 use prometheus_client::registry::Registry;
-use promql::{EvalError, EvalOptions, Evaluated, Plan};
-use runtime::{Clock, MemoryPart};
+use promql::{Enabled, EvalError, EvalOptions, Evaluated, Experimental, Plan, PlanError, SelectSpec};
+use runtime::{Clock, MemoryPart, TraceContext};
+use tokio::sync::oneshot;
 use wire::{
-    LabelsRequest, MetadataRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Select,
-    SelectBudget, SelectRequest, SelectStats,
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select,
+    Fingerprint, Held, SelectBudget, SelectRequest, SelectStats,
 };
+
+mod raw;
 
 use crate::federation::{self, Federation};
 use crate::metrics::Metrics;
+use crate::processors::{Paced, Processors, SLICE};
+use crate::room::{Budgeted, bytes_of, refusal};
 use crate::source::Source;
 use crate::turns::Turns;
 use crate::{Config, hints};
@@ -33,6 +39,8 @@ pub struct Deps<'a> {
     pub limits: LimitsHandle,
     /// Memory for what queries hold.
     pub memory: MemoryPart,
+    /// Queries of one tenant that may wait for their turn.
+    pub max_waiting: usize,
     /// The time.
     pub clock: Clock,
     /// Where its metrics go.
@@ -45,33 +53,45 @@ pub struct Querier {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Config,
-    source: Source,
-    limits: LimitsHandle,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) source: Source,
+    pub(crate) limits: LimitsHandle,
     memory: MemoryPart,
-    clock: Clock,
+    pub(crate) clock: Clock,
     turns: Turns,
+    processors: Arc<Processors>,
     metrics: Metrics,
 }
 
 impl Querier {
     /// A querier over the two halves.
     pub fn open(config: Config, deps: Deps<'_>) -> Querier {
-        let turns = Turns::new(config.max_concurrent);
+        let turns = Turns::new(config.max_concurrent, deps.max_waiting, deps.clock.clone(), deps.registry);
         let source = Source { recent: deps.recent, stored: deps.stored };
         let metrics = Metrics::register(deps.registry);
         let Deps { limits, memory, clock, .. } = deps;
-        Querier { inner: Arc::new(Inner { config, source, limits, memory, clock, turns, metrics }) }
+        let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = Processors::new(n_processors, SLICE, clock.clone(), metrics.handovers.clone());
+        Querier { inner: Arc::new(Inner { config, source, limits, memory, clock, turns, processors, metrics }) }
     }
 }
 
 #[async_trait]
 impl Query for Querier {
     async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        self.query_from(tenants, request, None).await
+    }
+
+    async fn query_from(
+        &self,
+        tenants: &TenantIds,
+        request: &QueryRequest,
+        table_version: Option<u64>,
+    ) -> Result<QueryResult, QueryError> {
         let inner = &self.inner;
         inner.metrics.queries.inc();
-        let result = inner.query(tenants, request).await;
+        let result = inner.query(tenants, request, table_version).await;
         match &result {
             Ok(result) => inner.metrics.count(&result.stats.select),
             Err(_) => {
@@ -79,6 +99,15 @@ impl Query for Querier {
             }
         }
         result
+    }
+
+    async fn fingerprints(
+        &self,
+        tenant: &TenantId,
+        request: &QueryRequest,
+        parts: &[TimeRange],
+    ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
+        self.inner.fingerprints(tenant, request, parts).await
     }
 
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
@@ -121,26 +150,60 @@ impl Query for Querier {
         let budget = self.inner.budget(&limits, Some(deadline));
         Ok(federation.metadata(MetadataRequest { budget, ..request.clone() }).await?)
     }
+
+    async fn raw(&self, tenants: &TenantIds, request: &RawRequest) -> Result<Raw, QueryError> {
+        let raw = self.inner.raw(tenants, request).await;
+        if raw.is_err() {
+            self.inner.metrics.failures.inc();
+        }
+        raw
+    }
+
+    async fn head_stats(
+        &self,
+        tenants: &TenantIds,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, QueryError> {
+        let federation = self.inner.federation(tenants)?;
+        let limits = federation::strictest(&self.inner.limits, tenants);
+        let deadline = self.inner.clock.instant() + query_timeout(&limits);
+        let budget = self.inner.budget(&limits, Some(deadline));
+        Ok(federation.head_stats(HeadStatsRequest { budget, ..request.clone() }).await?)
+    }
 }
 
 impl Inner {
-    async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
-        let federation = self.federation(tenants)?;
+    async fn query(
+        self: &Arc<Inner>,
+        tenants: &TenantIds,
+        request: &QueryRequest,
+        table_version: Option<u64>,
+    ) -> Result<QueryResult, QueryError> {
+        self.federation(tenants)?;
         let limits = federation::strictest(&self.limits, tenants);
         let start = self.clock.instant();
         let timeout = timeout(request, &limits);
         let deadline = start + timeout;
-        let turn = runtime::timeout(timeout, self.turns.take(&self.lanes(tenants))).await;
-        let Some(_turn) = turn else { return Err(QueryError::Timeout("query queue")) };
+        let turn = runtime::timeout(timeout, self.turns.take(self.lanes(tenants))).await;
+        let Some(turn) = turn else { return Err(QueryError::Timeout("query queue")) };
+        let (_turn, waited) = turn?;
+        let queue_secs = waited.as_secs_f64();
         self.metrics.evaluating.inc();
         let _done = Done(&self.metrics);
 
         let canceled = CancelOnDrop::default();
-        let options = self.options(request, &limits, deadline, &canceled);
-        let plan = Plan::new(&request.query, &options).map_err(|e| QueryError::Invalid(e.to_string()))?;
-        check_length(&plan, &limits)?;
+        check_size(&request.query, &limits)?;
         let budget = self.budget(&limits, Some(deadline));
-        let selecting = self.select(federation, &plan, options.lookback_ms, &budget);
+        let options = self.options(request, &limits, &budget, &canceled);
+        let plan = plan(request.query.clone(), options, &budget).await?;
+        check_length(&plan, &limits)?;
+        let wanted = Wanted {
+            selects: plan.selects(),
+            with_hints: plan.shows_reset_hints(),
+            lookback_ms: self.lookback_ms(request),
+            table_version,
+        };
+        let selecting = self.select(tenants, wanted, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
             return Err(QueryError::Timeout("query execution"));
         };
@@ -148,60 +211,92 @@ impl Inner {
         let prepare_secs = start.elapsed().as_secs_f64();
 
         let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
-        let evaluated = runtime::blocking(move || plan.evaluate(data)).await.map_err(QueryError::Internal)?;
-        let evaluated = evaluated.map_err(|e| refuse(e, &limits))?;
+        let selected_bytes = budget.bytes.used();
+        let evaluated = self.evaluate(plan, data, tenants).await?;
+        let evaluated = evaluated.map_err(|e| refusal(e, limits.max_samples_per_query))?;
+        // What was selected is gone, and what is left is the result.
+        budget.bytes.give_back(selected_bytes);
+        budget.bytes.take(bytes_of(&evaluated.value))?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
-        Ok(result(
-            evaluated,
-            QueryStats { prepare_secs, eval_secs, n_series, select, ..QueryStats::default() },
-        ))
+        let stats = QueryStats { prepare_secs, eval_secs, queue_secs, n_series, select, ..QueryStats::default() };
+        Ok(result(evaluated, stats, budget))
     }
 
+    /// Selects on a thread of its own: merging the series of a large select takes its time.
     async fn select(
-        &self,
-        federation: Federation<'_>,
-        plan: &Plan,
-        lookback_ms: i64,
+        self: &Arc<Inner>,
+        tenants: &TenantIds,
+        wanted: Wanted,
         budget: &Arc<SelectBudget>,
     ) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
-        let mut data = Vec::new();
-        let mut stats = SelectStats::default();
-        for spec in plan.selects() {
-            let request = SelectRequest {
-                matchers: spec.matchers.clone(),
-                range: spec.range,
-                budget: Arc::clone(budget),
-                min_table_version: None,
+        let (inner, tenants, budget) = (Arc::clone(self), tenants.clone(), Arc::clone(budget));
+        let trace = TraceContext::current();
+        // Dropped with this future: then nobody wants the answer any more.
+        let (_waits, unwanted) = oneshot::channel::<()>();
+        let work = move || {
+            let federation = Federation { source: &inner.source, tenants: &tenants };
+            let selecting = select(federation, &wanted, &budget);
+            let paced = Paced::new(selecting, &inner.processors, &Arc::from(tenants.to_string()));
+            let selecting = async {
+                match futures::future::select(paced, unwanted).await {
+                    Either::Left((selected, _)) => selected,
+                    Either::Right(_) => Err(QueryError::Canceled),
+                }
             };
-            let (mut series, cost) = federation.select(request.clone()).await?;
-            stats.add(cost);
-            if plan.shows_reset_hints() && series.iter().any(|one| !one.histograms.is_empty()) {
-                let start = spec.range.start;
-                let range = TimeRange::new(start.saturating_sub(lookback_ms), start.saturating_sub(1));
-                let (before, cost) = federation.select(SelectRequest { range, ..request }).await?;
-                stats.add(cost);
-                hints::of_first(&mut series, &before);
+            match trace {
+                Some(trace) => runtime::wait(trace.scope(selecting)),
+                None => runtime::wait(selecting),
             }
-            data.push(series);
-        }
-        Ok((data, stats))
+        };
+        runtime::blocking(work).await.map_err(QueryError::Internal)?
+    }
+
+    /// Evaluates on a thread of its own, in slices.
+    async fn evaluate(
+        &self,
+        mut plan: Plan,
+        data: Vec<Vec<SeriesData>>,
+        tenants: &TenantIds,
+    ) -> Result<Result<Evaluated, EvalError>, QueryError> {
+        let (processors, tenant) = (Arc::clone(&self.processors), Arc::from(tenants.to_string()));
+        let work = move || {
+            plan.keep_pace(Arc::new(processors.enter(&tenant)));
+            plan.evaluate(data)
+        };
+        runtime::blocking(work).await.map_err(QueryError::Internal)
+    }
+
+    fn lookback_ms(&self, request: &QueryRequest) -> i64 {
+        request.lookback_ms.unwrap_or(self.config.lookback_delta.millis())
     }
 
     fn options(
         &self,
         request: &QueryRequest,
         limits: &Limits,
-        deadline: Instant,
+        budget: &Arc<SelectBudget>,
         canceled: &CancelOnDrop,
     ) -> EvalOptions {
+        let enabled = |names: &EnabledNames| match names.names() {
+            None => Enabled::All,
+            Some(names) => Enabled::Only(names.to_vec()),
+        };
         EvalOptions {
             start_ms: request.start_ms,
             end_ms: request.end_ms,
             step_ms: request.step_ms,
-            lookback_ms: request.lookback_ms.unwrap_or(self.config.lookback_delta.millis()),
+            lookback_ms: self.lookback_ms(request),
             subquery_step_ms: self.config.default_evaluation_interval.millis(),
             max_samples: limits.max_samples_per_query,
-            deadline: Some(deadline),
+            max_patterns: limits.max_regex_matchers_per_query as usize,
+            room: Some(Arc::new(Budgeted(Arc::clone(budget)))),
+            experimental: Experimental {
+                functions: enabled(&limits.enabled_promql_experimental_functions),
+                range_selectors: enabled(&limits.enabled_promql_extended_range_selectors),
+                fill_modifiers: enabled(&limits.enabled_promql_binop_fill_modifiers),
+            },
+            pace: None,
+            deadline: budget.deadline,
             cancel: Arc::clone(&canceled.flag),
             stats_per_step: request.stats_per_step,
         }
@@ -285,10 +380,78 @@ impl Drop for Done<'_> {
     }
 }
 
+/// The series that a plan needs.
+struct Wanted {
+    selects: Vec<SelectSpec>,
+    /// Whether it matters what came before the first histogram of each.
+    with_hints: bool,
+    lookback_ms: i64,
+    /// The table is read at this version or a later one.
+    table_version: Option<u64>,
+}
+
+async fn select(
+    federation: Federation<'_>,
+    wanted: &Wanted,
+    budget: &Arc<SelectBudget>,
+) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
+    let mut data = Vec::new();
+    let mut stats = SelectStats::default();
+    for spec in &wanted.selects {
+        let request = SelectRequest {
+            matchers: spec.matchers.clone(),
+            range: spec.range,
+            within: None,
+            budget: Arc::clone(budget),
+            min_table_version: wanted.table_version,
+        };
+        let (mut series, cost) = federation.select(request.clone()).await?;
+        stats.add(cost);
+        if wanted.with_hints && series.iter().any(|one| !one.histograms.is_empty()) {
+            let start = spec.range.start;
+            let range = TimeRange::new(start.saturating_sub(wanted.lookback_ms), start.saturating_sub(1));
+            let (before, cost) = federation.select(SelectRequest { range, ..request }).await?;
+            stats.add(cost);
+            hints::of_first(&mut series, &before);
+        }
+        data.push(series);
+    }
+    Ok((data, stats))
+}
+
+/// What the tree of a query takes per byte of its text at most, with the tokens that it is made of.
+const TREE_FACTOR: u64 = 64;
+
+/// Parses a query, off the async threads if it is long or has patterns, which take time to compile.
+async fn plan(query: String, options: EvalOptions, budget: &SelectBudget) -> Result<Plan, QueryError> {
+    let _tree = budget.bytes.hold(TREE_FACTOR * query.len() as u64)?;
+    let is_quick = query.len() < SHORT_QUERY && !query.contains("=~") && !query.contains("!~");
+    let planned = match is_quick {
+        true => Plan::new(&query, &options),
+        false => runtime::blocking(move || Plan::new(&query, &options)).await.map_err(QueryError::Internal)?,
+    };
+    planned.map_err(|e| match e {
+        PlanError::TooManyPatterns { .. } => QueryError::Execution(e.to_string()),
+        _ => QueryError::Invalid(e.to_string()),
+    })
+}
+
+/// Queries of dashboards are shorter, and to hand them to another thread takes longer than to parse them.
+const SHORT_QUERY: usize = 2_000;
+
+fn check_size(query: &str, limits: &Limits) -> Result<(), QueryError> {
+    let (size, limit) = (query.len() as u64, limits.max_query_expression_size_bytes);
+    if limit == 0 || size <= limit {
+        return Ok(());
+    }
+    Err(QueryError::Execution(format!(
+        "the text of the query has {size} bytes, the limit is max_query_expression_size_bytes of {limit}"
+    )))
+}
+
 /// The longest stretch of time that a selector of the query needs, ranges and lookback included, is bounded.
 fn check_length(plan: &Plan, limits: &Limits) -> Result<(), QueryError> {
-    let lengths = plan.selects().into_iter().map(|spec| spec.range.end.saturating_sub(spec.range.start));
-    let (length, limit) = (lengths.max().unwrap_or(0), limits.max_query_length);
+    let (length, limit) = (plan.longest_ms(), limits.max_query_length);
     if limit.millis() > 0 && length > limit.millis() {
         let length = PromDuration(Duration::from_millis(length.unsigned_abs()));
         return Err(QueryError::Execution(format!(
@@ -303,26 +466,14 @@ fn timeout(request: &QueryRequest, limits: &Limits) -> Duration {
     request.timeout_ms.map_or(limit, Duration::from_millis).min(limit)
 }
 
-fn query_timeout(limits: &Limits) -> Duration {
+pub(crate) fn query_timeout(limits: &Limits) -> Duration {
     match limits.query_timeout.millis() {
         0 => UNLIMITED,
         ms => Duration::from_millis(ms.unsigned_abs()),
     }
 }
 
-fn refuse(error: EvalError, limits: &Limits) -> QueryError {
-    match error {
-        EvalError::Timeout => QueryError::Timeout("expression evaluation"),
-        EvalError::Canceled => QueryError::Canceled,
-        EvalError::TooManySamples => {
-            let limit = limits.max_samples_per_query;
-            QueryError::Execution(format!("{error} (limit max_samples_per_query of {limit})"))
-        }
-        EvalError::Execution(message) => QueryError::Execution(message),
-    }
-}
-
-fn result(evaluated: Evaluated, stats: QueryStats) -> QueryResult {
+fn result(evaluated: Evaluated, stats: QueryStats, budget: Arc<SelectBudget>) -> QueryResult {
     QueryResult {
         value: evaluated.value,
         warnings: evaluated.annotations.warnings,
@@ -333,17 +484,6 @@ fn result(evaluated: Evaluated, stats: QueryStats) -> QueryResult {
             samples_per_step: evaluated.stats.per_step,
             ..stats
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_many_samples_are_refused_with_the_value_of_the_limit() {
-        let limits = Limits { max_samples_per_query: 7, ..Limits::default() };
-        let refused = refuse(EvalError::TooManySamples, &limits).to_string();
-        assert!(refused.ends_with("(limit max_samples_per_query of 7)"), "{refused}");
+        held: Held::of(budget),
     }
 }

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId};
-use wire::{LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest, SelectStats};
+use wire::{HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest, SelectStats};
 
 /// Recent and stored series as one.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ impl Source {
         mut request: SelectRequest,
     ) -> Result<(Vec<SeriesData>, SelectStats), SelectError> {
         let recent = self.recent.select(tenant, &request).await?;
-        request.min_table_version = recent.table_version;
+        request.min_table_version = request.min_table_version.max(recent.table_version);
         let stored = self.stored.select(tenant, &request).await?;
         let mut stats = recent.stats;
         stats.add(stored.stats);
@@ -77,6 +77,15 @@ impl Source {
         request.min_table_version = recent.table_version;
         let stored = self.stored.metadata(tenant, &request).await?;
         Ok(merge_metadata(recent.items, stored.items))
+    }
+
+    /// Figures of the heads; tables are none.
+    pub(crate) async fn head_stats(
+        &self,
+        tenant: &TenantId,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        self.recent.head_stats(tenant, request).await
     }
 }
 

@@ -1,4 +1,4 @@
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::{Classify, ErrorKind, TenantIds};
 use server::TenantError;
@@ -28,9 +28,30 @@ impl ApiError {
         ApiError::bad_data(format!("invalid parameter {name:?}: {reason}"))
     }
 
+    /// The request is larger than it may be.
+    pub(crate) fn too_large(message: impl Into<String>) -> ApiError {
+        ApiError { status: StatusCode::PAYLOAD_TOO_LARGE, error_type: "bad_data", message: message.into() }
+    }
+
+    /// The answer of a route whose callers expect no JSON: a line of text.
+    pub(crate) fn as_text(&self) -> Response {
+        let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+        (self.status, text, format!("{}\n", shortened(&self.message))).into_response()
+    }
+
     /// The request has no tenant.
     pub(crate) fn tenant(error: &TenantError) -> ApiError {
         ApiError { status: error.status(), error_type: "bad_data", message: error.to_string() }
+    }
+
+    /// The status that it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is wrong.
+    pub(crate) fn message(&self) -> &str {
+        shortened(&self.message)
     }
 
     /// What a query or a label query has instead of a result. The log says who asked for what when the fault is ours.
@@ -45,20 +66,41 @@ impl ApiError {
 }
 
 impl From<QueryError> for ApiError {
-    /// Failures of storage are 5xx, so that clients ask again; what lies in the query or in its limits is 422.
     fn from(error: QueryError) -> ApiError {
         let message = error.to_string();
-        let (status, error_type) = match error.kind() {
-            ErrorKind::Invalid => return ApiError::parameter("query", message),
-            ErrorKind::LimitExceeded => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
-            ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
-            ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            ErrorKind::Canceled => (canceled(), "canceled"),
-            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            ErrorKind::Corrupt | ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
-        };
-        ApiError { status, error_type, message }
+        match error.kind() {
+            ErrorKind::Invalid => ApiError::parameter("query", message),
+            kind => ApiError { status: status_of(kind), error_type: type_of(kind), message },
+        }
+    }
+}
+
+/// Failures of storage are 5xx, so that clients ask again; what lies in the query or in its limits is 422.
+pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+        ErrorKind::LimitExceeded => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Timeout | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Canceled => {
+            StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+        ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Prometheus's word for the kind of an error.
+pub(crate) fn type_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Invalid => "bad_data",
+        ErrorKind::LimitExceeded => "execution",
+        ErrorKind::RateLimited => "too_many_requests",
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::Timeout => "timeout",
+        ErrorKind::Canceled => "canceled",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Corrupt | ErrorKind::Internal => "internal",
     }
 }
 
@@ -70,10 +112,6 @@ impl IntoResponse for ApiError {
 }
 
 /// An error may quote the query, and a query may be a megabyte long; what is wrong stands at the front.
-fn shortened(message: &str) -> &str {
+pub(crate) fn shortened(message: &str) -> &str {
     &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
-}
-
-fn canceled() -> StatusCode {
-    StatusCode::from_u16(ErrorKind::Canceled.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

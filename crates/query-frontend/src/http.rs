@@ -2,35 +2,54 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use config::query_frontend::RemoteRead;
+use limits::LimitsHandle;
 use model::TenantIds;
-use runtime::Clock;
+use runtime::{Clock, MemoryPart};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use wire::Query;
 
 use crate::error::ApiError;
-use crate::{absent, exemplars, json, labels, metadata, query, syntax};
+use crate::frontend::{Frontend, active_queries, top_queries};
+use crate::raw::Gate;
+use crate::status::Process;
+use crate::{
+    absent, cardinality, exemplars, export, features, federate, labels, metadata, query, read, search, status,
+    syntax,
+};
 
 /// What the frontend is made of.
 #[derive(Clone)]
 pub struct Deps {
     /// Who evaluates.
     pub querier: Arc<dyn Query>,
+    /// Splits, keeps, lists and logs what is evaluated.
+    pub frontend: Frontend,
     /// Whether requests must name their tenant.
     pub multitenancy: bool,
+    /// What tenants may do.
+    pub limits: LimitsHandle,
+    /// What there is to say about the process.
+    pub process: Arc<Process>,
     /// The time.
     pub clock: Clock,
+    /// For what answers hold of series until they are sent.
+    pub memory: MemoryPart,
+    /// How far back the newest sample of a series may lie that is federated.
+    pub lookback_ms: i64,
+    /// Bounds of remote read and export.
+    pub remote_read: RemoteRead,
 }
-
-/// The version of Prometheus whose API this is; Grafana decides by it what it may ask.
-const PROMETHEUS_VERSION: &str = "3.15.0";
 
 /// The routes under `/api/v1` and under `/prometheus/api/v1`.
 pub fn routes(deps: Deps) -> Router {
+    let gate = Gate::new(deps.remote_read.concurrent_limit);
     let api = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
@@ -48,13 +67,49 @@ pub fn routes(deps: Deps) -> Router {
         .route("/targets/metadata", get(absent::targets_metadata))
         .route("/scrape_pools", get(absent::scrape_pools))
         .route("/notifications", get(absent::nothing))
-        .route("/status/buildinfo", get(buildinfo))
-        .with_state(deps);
+        .route("/status/buildinfo", get(status::buildinfo))
+        .route("/status/active_queries", get(active_queries).post(active_queries))
+        .route("/status/top_queries", get(top_queries).post(top_queries))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtimeinfo))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/features", get(features::features))
+        .nest("/cardinality", cardinality())
+        .nest("/search", search())
+        .with_state(deps.clone())
+        .merge(export::routes(deps.clone(), gate.clone()))
+        .layer(compression())
+        // Frames and blocks are packed already.
+        .merge(read::routes(deps.clone(), gate));
     Router::new()
         .nest("/api/v1", api.clone())
         .nest("/prometheus/api/v1", api)
-        .layer(CompressionLayer::new())
+        .merge(federate::routes(deps.clone()))
+        .nest("/prometheus", federate::routes(deps))
         .layer(from_fn(cross_origin))
+}
+
+fn cardinality() -> Router<Deps> {
+    let metrics = cardinality::active_native_histogram_metrics;
+    Router::new()
+        .route("/label_names", get(cardinality::label_names).post(cardinality::label_names))
+        .route("/label_values", get(cardinality::label_values).post(cardinality::label_values))
+        .route("/active_series", get(cardinality::active_series).post(cardinality::active_series))
+        .route("/active_native_histogram_metrics", get(metrics).post(metrics))
+}
+
+fn search() -> Router<Deps> {
+    Router::new()
+        .route("/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/label_names", get(search::label_names).post(search::label_names))
+        .route("/label_values", get(search::label_values).post(search::label_values))
+}
+
+/// Compression of what is text.
+fn compression() -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new()
+        .compress_when(DefaultPredicate::new().and(NotForContentType::const_new("application/vnd.apache.")))
 }
 
 impl Deps {
@@ -62,21 +117,6 @@ impl Deps {
     pub(crate) fn tenants(&self, headers: &HeaderMap) -> Result<TenantIds, ApiError> {
         server::tenants(headers, self.multitenancy).map_err(|e| ApiError::tenant(&e))
     }
-}
-
-async fn buildinfo(State(_deps): State<Deps>) -> Response {
-    json::success(|out| {
-        out.object(|out| {
-            out.key("version").string(PROMETHEUS_VERSION);
-            out.key("revision").string("");
-            out.key("branch").string("");
-            out.key("buildUser").string("");
-            out.key("buildDate").string("");
-            out.key("goVersion").string("");
-            out.key("application").string("firn");
-            out.key("firnVersion").string(env!("CARGO_PKG_VERSION"));
-        });
-    })
 }
 
 /// Lets browsers on other origins ask, as Prometheus does, and answers their preflight requests.

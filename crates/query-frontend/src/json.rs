@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use model::{Digits, Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
 use wire::QueryStats;
 
+use crate::frontend::Work;
+
 /// The header of every answer.
 pub(crate) const CONTENT_TYPE: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
@@ -24,6 +26,11 @@ pub(crate) struct Json {
 }
 
 impl Json {
+    /// What has been written.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
     pub(crate) fn object(&mut self, fill: impl FnOnce(&mut Json)) -> &mut Json {
         self.nested('{', '}', fill)
     }
@@ -84,6 +91,13 @@ impl Json {
         self
     }
 
+    /// A number as it is, not in quotes; it is finite.
+    pub(crate) fn float(&mut self, value: f64) -> &mut Json {
+        self.comma();
+        write_float(&mut self.text, value);
+        self
+    }
+
     pub(crate) fn labels(&mut self, labels: &Labels) -> &mut Json {
         self.object(|json| {
             for (name, value) in labels.iter() {
@@ -133,6 +147,13 @@ impl Json {
     }
 }
 
+/// An object on its own.
+pub(crate) fn object(fill: impl FnOnce(&mut Json)) -> String {
+    let mut json = Json::default();
+    json.object(fill);
+    json.text
+}
+
 /// A successful answer with these data.
 pub(crate) fn success(data: impl FnOnce(&mut Json)) -> Response {
     success_with(data, &[], &[])
@@ -162,7 +183,7 @@ pub(crate) fn error(error_type: &str, message: &str) -> String {
 }
 
 /// The data of a query's answer.
-pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QueryStats>) {
+pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<(&QueryStats, Work)>) {
     json.object(|json| {
         match value {
             Value::Scalar { timestamp, value } => {
@@ -187,8 +208,8 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<&QuerySta
                 json.key("result").array(|json| series.iter().for_each(|series| matrix_series(json, series)));
             }
         }
-        if let Some(stats) = stats {
-            write_stats(json.key("stats"), stats);
+        if let Some((stats, work)) = stats {
+            write_stats(json.key("stats"), stats, work);
         }
     });
 }
@@ -290,14 +311,14 @@ fn write_histogram(json: &mut Json, histogram: &Histogram) {
     });
 }
 
-fn write_stats(json: &mut Json, stats: &QueryStats) {
+fn write_stats(json: &mut Json, stats: &QueryStats, work: Work) {
     json.object(|json| {
         json.key("timings").object(|json| {
             json.key("evalTotalTime").number(stats.eval_secs + stats.prepare_secs);
             json.key("resultSortTime").number(0);
             json.key("queryPreparationTime").number(stats.prepare_secs);
             json.key("innerEvalTime").number(stats.eval_secs);
-            json.key("execQueueTime").number(0);
+            json.key("execQueueTime").number(stats.queue_secs);
             json.key("execTotalTime").number(stats.eval_secs + stats.prepare_secs);
         });
         json.key("samples").object(|json| {
@@ -318,6 +339,11 @@ fn write_stats(json: &mut Json, stats: &QueryStats) {
             json.key("series").number(stats.n_series);
             json.key("requests").number(stats.select.n_requests);
             json.key("bytes").number(stats.select.n_bytes);
+        });
+        json.key("frontend").object(|json| {
+            json.key("parts").number(work.n_parts);
+            json.key("cacheHits").number(work.n_hits);
+            json.key("evaluations").number(work.n_evaluated);
         });
     });
 }

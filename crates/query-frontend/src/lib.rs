@@ -3,18 +3,31 @@
 //! On the path: Grafana, curl → **query-frontend** → querier.
 //!
 //! Always true:
-//! - every route answers GET and POST alike, the URL's and the form's parameters together;
-//! - every answer is JSON with a `status`, and an error says by its `errorType` and its HTTP status who has to act.
+//! - every route of data answers GET and POST alike, the URL's and the form's parameters together;
+//! - every answer but those of others' forms (Mimir's, a search's, remote read, federation, export) is JSON with a `status`, and an error says by its `errorType` and its HTTP status who has to act.
 
 mod absent;
+mod cardinality;
 mod error;
 mod exemplars;
+mod export;
+mod features;
+mod federate;
+mod frontend;
 mod http;
 mod json;
 mod labels;
 mod metadata;
 mod params;
+mod protobuf;
 mod query;
+mod raw;
+mod read;
+mod search;
+mod status;
 mod syntax;
 
+pub use frontend::{Config, Frontend, FrontendDeps};
 pub use http::{Deps, routes};
+pub use read::{ReadQuery, ReadRequest, ReadRequestError};
+pub use status::Process;

@@ -5,6 +5,7 @@ use model::Value;
 use wire::{QueryRequest, QueryResult};
 
 use crate::error::ApiError;
+use crate::frontend::Asker;
 use crate::http::Deps;
 use crate::json;
 use crate::params::{NANOS_PER_MS, Params, parse_nanos};
@@ -94,11 +95,13 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let tenants = deps.tenants(headers)?;
-    let result = deps.querier.query(&tenants, &request).await;
-    let mut result = result.map_err(|e| ApiError::instead_of(&request.query, &tenants, e))?;
+    let asker = Asker::new(headers, params.get("nocache"));
+    let query = request.query.clone();
+    let answered = deps.frontend.query(&tenants, request, asker).await;
+    let (mut result, work) = answered.map_err(|e| ApiError::instead_of(&query, &tenants, e))?;
     truncate(&mut result, limit);
     result.warnings.extend(params.get("stats").and_then(stats_warning));
-    let stats = params.get("stats").map(|_| &result.stats);
+    let stats = params.get("stats").map(|_| (&result.stats, work));
     let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);
     Ok(json::success_with(data, &result.warnings, &result.infos))
 }

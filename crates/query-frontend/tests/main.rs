@@ -1,6 +1,9 @@
 //! The HTTP contract, over the real routes and a scripted querier.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod frontend;
+mod status;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,11 +14,11 @@ use model::{
     ExemplarPoint, ExemplarSeries, Labels, MatrixSeries, Metadata, MetricType, SampleValue, TenantIds, Value,
     VectorSample,
 };
-use query_frontend::{Deps, routes};
+use query_frontend::routes;
 use runtime::Clock;
 use tower::ServiceExt;
 use wire::{
-    LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectError,
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, SelectError,
 };
 
 /// Answers with two series and remembers what it was asked; `fail` and `limit` as queries fail.
@@ -59,7 +62,11 @@ impl Query for Scripted {
             }]),
         };
         let warnings = (0..12).map(|i| format!("PromQL warning: number {i} (1:1)")).collect();
-        Ok(QueryResult { value, warnings, infos: Vec::new(), stats: QueryStats::default() })
+        Ok(QueryResult { value, warnings, infos: Vec::new(), stats: QueryStats::default(), held: wire::Held::default() })
+    }
+
+    async fn raw(&self, _: &TenantIds, _: &RawRequest) -> Result<Raw, QueryError> {
+        Err(QueryError::Internal("nobody asks".to_string()))
     }
 
     async fn series(&self, _tenant: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
@@ -113,6 +120,10 @@ impl Query for Scripted {
         ];
         Ok(all.into_iter().filter(|one| request.family.as_ref().is_none_or(|f| *f == one.family)).collect())
     }
+
+    async fn head_stats(&self, _: &TenantIds, _: &HeadStatsRequest) -> Result<HeadStats, QueryError> {
+        Ok(HeadStats::default())
+    }
 }
 
 struct Api {
@@ -128,7 +139,7 @@ impl Api {
     async fn send(&self, request: Request<Body>) -> (u16, String) {
         let querier = Arc::clone(&self.querier) as Arc<dyn Query>;
         let (clock, _) = Clock::manual(1_000_000);
-        let deps = Deps { querier, multitenancy: self.multitenancy, clock };
+        let deps = status::deps(querier, self.multitenancy, clock);
         let response = routes(deps).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -389,11 +400,7 @@ async fn tenants_are_taken_from_the_header() {
 #[tokio::test]
 async fn answers_are_compressed_on_request_and_preflights_are_answered() {
     let api = Api::new();
-    let deps = Deps {
-        querier: Arc::clone(&api.querier) as Arc<dyn Query>,
-        multitenancy: false,
-        clock: Clock::system(),
-    };
+    let deps = status::deps(Arc::clone(&api.querier) as Arc<dyn Query>, false, Clock::system());
     let request = Request::get("/api/v1/query_range?query=up&start=0&end=60&step=15")
         .header(header::ACCEPT_ENCODING, "gzip")
         .header(header::ORIGIN, "https://grafana.example")

@@ -9,7 +9,7 @@ use divan::counter::ItemsCount;
 use model::{Batch, BatchSeries, Labels, ShardBatch, Shards, TenantId, shard_of};
 use rpc::{Config, IngesterDeps, Pool, RingPush};
 use runtime::{Clock, MemoryPart, Service, Shutdown};
-use wire::bytes::{decode_batch, encode_batch};
+use wire::bytes::{decode_batch, encode_parts};
 use wire::{
     Admin, AdminError, LabelsRequest, Listed, MetadataRequest, Push, PushError, Pushed, Select, SelectError,
     SelectRequest, Selected,
@@ -22,7 +22,7 @@ fn main() {
 }
 
 /// Some 180 bytes of labels a series; the shards of a target lie together.
-fn batch(shards: Shards) -> Batch {
+fn batch(shards: Shards, is_known: bool) -> Batch {
     let tenant = TenantId::anonymous();
     let mut batch = Batch::default();
     for i in 0..SAMPLES {
@@ -45,7 +45,14 @@ fn batch(shards: Shards) -> Batch {
         });
         let part = &mut batch.shards[at];
         let id = labels.id();
-        part.series.push(BatchSeries { id, labels: run, n_floats: 1, n_histograms: 0, n_exemplars: 0 });
+        part.series.push(BatchSeries {
+            id,
+            labels: run,
+            is_known,
+            n_floats: 1,
+            n_histograms: 0,
+            n_exemplars: 0,
+        });
         part.push_float(1_795_251_000_000 + target as i64, 0, i as f64);
     }
     batch
@@ -53,20 +60,31 @@ fn batch(shards: Shards) -> Batch {
 
 const CLUSTER: Shards = Shards { count: 64, spread: 4 };
 
-#[divan::bench]
-fn encode(bencher: divan::Bencher<'_, '_>) {
-    let batch = batch(CLUSTER);
+/// Whether the series were met before: then their labels stay behind.
+const KNOWN: [bool; 2] = [false, true];
+
+fn encoded(is_known: bool) -> Vec<u8> {
+    let batch = batch(CLUSTER, is_known);
+    let parts: Vec<usize> = (0..batch.shards.len()).collect();
+    let mut bytes = Vec::new();
+    encode_parts(&batch, &parts, false, &mut bytes);
+    bytes
+}
+
+#[divan::bench(args = KNOWN)]
+fn encode(bencher: divan::Bencher<'_, '_>, is_known: bool) {
+    let batch = batch(CLUSTER, is_known);
+    let parts: Vec<usize> = (0..batch.shards.len()).collect();
     let mut bytes = Vec::new();
     bencher.counter(ItemsCount::new(SAMPLES)).bench_local(|| {
-        encode_batch(&batch, &mut bytes);
+        encode_parts(&batch, &parts, false, &mut bytes);
         bytes.len()
     });
 }
 
-#[divan::bench]
-fn decode(bencher: divan::Bencher<'_, '_>) {
-    let mut bytes = Vec::new();
-    encode_batch(&batch(CLUSTER), &mut bytes);
+#[divan::bench(args = KNOWN)]
+fn decode(bencher: divan::Bencher<'_, '_>, is_known: bool) {
+    let bytes = encoded(is_known);
     bencher.counter(ItemsCount::new(SAMPLES)).bench_local(|| decode_batch(&bytes));
 }
 
@@ -153,8 +171,8 @@ async fn sink() -> String {
     address
 }
 
-#[divan::bench(args = [1, 3])]
-fn far(bencher: divan::Bencher<'_, '_>, n_ingesters: usize) {
+#[divan::bench(args = [(1, false), (1, true), (3, false), (3, true)])]
+fn far(bencher: divan::Bencher<'_, '_>, (n_ingesters, is_known): (usize, bool)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut members = Vec::new();
     for i in 0..n_ingesters {
@@ -164,7 +182,7 @@ fn far(bencher: divan::Bencher<'_, '_>, n_ingesters: usize) {
     let ring = Ring::new(1, CLUSTER, 1, members).expect("a ring");
     let ring = tokio::sync::watch::Sender::new(Arc::new(ring));
     let push = RingPush::new(ring.subscribe(), Pool::new(&Config::default()));
-    let (tenant, batch) = (TenantId::anonymous(), batch(CLUSTER));
+    let (tenant, batch) = (TenantId::anonymous(), batch(CLUSTER, is_known));
     bencher.counter(ItemsCount::new(SAMPLES)).bench_local(|| {
         let pushed = runtime.block_on(push.push(&tenant, &batch));
         assert_eq!(pushed.expect("the sinks take everything").n_floats, SAMPLES);

@@ -5,10 +5,11 @@ use std::time::Instant;
 use std::vec;
 
 use model::{ExemplarSeries, Labels, Metadata};
+use prost::Message as _;
 use runtime::Clock;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
-use wire::{SelectBudget, SelectError};
+use wire::{HeadStats, SelectBudget, SelectError};
 
 use crate::convert::{self, CHUNK_BYTES, SeriesOut};
 use crate::generated::firn;
@@ -86,6 +87,15 @@ pub(crate) fn metadata(items: Vec<Metadata>) -> ListOut<Metadata, firn::Metadata
         len
     };
     ListOut { items: items.into_iter(), put }
+}
+
+pub(crate) fn head_stats(stats: HeadStats) -> ListOut<firn::HeadStatsItem, firn::HeadStatsResponse> {
+    let put = |item: firn::HeadStatsItem, chunk: &mut firn::HeadStatsResponse| {
+        let len = item.encoded_len();
+        chunk.items.push(item);
+        len
+    };
+    ListOut { items: convert::head_stats_items(stats).into_iter(), put }
 }
 
 /// What holds a place among the selects and memory until an answer is sent or its caller gone.

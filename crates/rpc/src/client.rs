@@ -3,15 +3,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{Batch, ExemplarSeries, Labels, Metadata, TenantId};
+use model::{Batch, ExemplarSeries, Labels, Metadata, SeriesId, TenantId};
 use parking_lot::Mutex;
+use prost::Message as _;
 use runtime::Clock;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use wire::{
-    Admin, AdminError, LabelsRequest, Listed, MetadataRequest, Push, PushError, Pushed, Refusal,
+    Admin, AdminError, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Push, PushError, Pushed, Refusal,
     RefusalReason, Select, SelectBudget, SelectError, SelectRequest, Selected,
+    Standing, StandingRequest,
 };
 
 use crate::convert;
@@ -87,6 +89,11 @@ impl IngesterClient {
     /// Where it is.
     pub fn address(&self) -> &str {
         &self.inner.address
+    }
+
+    /// Counts series that had to be pushed again.
+    pub(crate) fn count_repeated(&self, n_series: usize) {
+        self.metrics.repeated_series.inc_by(n_series as u64);
     }
 
     pub(crate) fn state(&self) -> ConnectionState {
@@ -229,6 +236,13 @@ fn pushed(response: firn::PushResponse) -> Pushed {
         n_histograms: count(response.histograms),
         n_exemplars: count(response.exemplars),
         refused: Vec::new(),
+        unknown: response
+            .unknown
+            .as_chunks::<16>()
+            .0
+            .iter()
+            .map(|id| SeriesId(u128::from_le_bytes(*id)))
+            .collect(),
     };
     for firn::Refusal { reason, samples, message } in response.refused {
         let known = RefusalReason::ALL.into_iter().find(|known| known.as_str() == reason);
@@ -344,7 +358,46 @@ impl Select for IngesterClient {
         let end = self.streamed(tenant, &request.budget, message, call, take).await?;
         Ok(Listed { items, table_version: end.table_version })
     }
+
+    async fn head_stats(
+        &self,
+        tenant: &TenantId,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        let mut stats = HeadStats::default();
+        let message = convert::head_stats_to_wire(request);
+        let call = |mut grpc: Grpc, request| async move { grpc.head_stats(request).await };
+        let take = |chunk: firn::HeadStatsResponse| {
+            let mut bytes = 0;
+            for item in chunk.items {
+                bytes += item.encoded_len() as u64;
+                convert::take_head_stats(&mut stats, item)?;
+            }
+            Ok(firn::Charge { bytes, ..firn::Charge::default() })
+        };
+        self.streamed(tenant, &request.budget, message, call, take).await?;
+        Ok(stats)
+    }
+
+    async fn standing(&self, tenant: &TenantId, request: &StandingRequest) -> Result<Standing, SelectError> {
+        let left = request.deadline.map(|at| at.saturating_duration_since(self.inner.clock.instant()));
+        let timeout = left.unwrap_or(STANDING_TIMEOUT).min(STANDING_TIMEOUT);
+        let ask = || {
+            let request = call::request(firn::StandingRequest {}, Some(tenant), timeout);
+            let mut grpc = self.inner.selects.clone();
+            async move { grpc.standing(request).await }
+        };
+        match runtime::timeout(timeout, self.retried(ask)).await {
+            Some(Ok(response)) => convert::standing(&response.into_inner())
+                .map_err(|e| SelectError::Internal(format!("{}: {e}", self.inner.far))),
+            Some(Err(status)) => Err(self.detail(&status).into()),
+            None => Err(SelectError::Timeout),
+        }
+    }
 }
+
+/// How long the answer to what is open may take: it is at hand.
+const STANDING_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn take_strings(
     chunk: firn::StringsResponse,

@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Default)]
 pub(crate) struct CallMetrics {
     calls: Family<CallLabels, Counter>,
+    pub(crate) repeated_series: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +27,8 @@ impl CallMetrics {
         let registry = registry.sub_registry_with_prefix("rpc");
         let help = "Calls to other processes by whom was called and whether there was an answer";
         registry.register("calls", help, self.calls.clone());
+        let help = "Series pushed by their identity alone that had to be pushed again with their labels";
+        registry.register("repeated_series", help, self.repeated_series.clone());
     }
 }
 

@@ -7,9 +7,9 @@
 //!        └────────── events ─────────┴══ parts, end ═══════════┘
 //! ```
 //!
-//! A querier that goes away while it has jobs gives them back: another one takes them, twice at most.
+//! A querier that goes away while it has jobs gives them back, and so does one that fails in a way that another need
+//! not: another one takes them, `max_retries` times at most. What lies in the query is not asked again.
 
-mod fair;
 mod jobs;
 mod link;
 mod queue;

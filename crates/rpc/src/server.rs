@@ -14,7 +14,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, async_trait};
 use wire::bytes::decode_batch;
-use wire::{Admin, LabelsRequest, Push, Pushed, Select, SelectBudget, SelectError};
+use wire::{Admin, LabelsRequest, Push, Pushed, Select, SelectBudget, SelectError, StandingRequest};
 
 use crate::answer::{self, Answer, Chunks, Held};
 use crate::convert::{Malformed, SeriesOut};
@@ -175,6 +175,7 @@ fn push_response(pushed: Pushed) -> firn::PushResponse {
         histograms: pushed.n_histograms as u64,
         exemplars: pushed.n_exemplars as u64,
         refused: pushed.refused.into_iter().map(refusal).collect(),
+        unknown: pushed.unknown.iter().flat_map(|id| id.0.to_le_bytes()).collect::<Vec<u8>>().into(),
     }
 }
 
@@ -186,6 +187,7 @@ impl Ingester for Service {
     type LabelValuesStream = Chunked<firn::StringsResponse>;
     type ExemplarsStream = Chunked<firn::ExemplarsResponse>;
     type MetadataStream = Chunked<firn::MetadataResponse>;
+    type HeadStatsStream = Chunked<firn::HeadStatsResponse>;
 
     async fn push(
         &self,
@@ -259,6 +261,27 @@ impl Ingester for Service {
             self.admit(request, |message| message.budget.take(), convert)?;
         let listed = self.within(&metadata, self.deps.select.metadata(&tenant, &request)).await?;
         Ok(self.send(answer::metadata(listed.items), end(listed.table_version), before, held))
+    }
+
+    async fn head_stats(
+        &self,
+        request: Request<firn::HeadStatsRequest>,
+    ) -> Result<Response<Self::HeadStatsStream>, Status> {
+        let Admitted { tenant, metadata, request, before, held } =
+            self.admit(request, |message| message.budget.take(), convert::head_stats_request)?;
+        let stats = self.within(&metadata, self.deps.select.head_stats(&tenant, &request)).await?;
+        Ok(self.send(answer::head_stats(stats), end(None), before, held))
+    }
+
+    async fn standing(
+        &self,
+        request: Request<firn::StandingRequest>,
+    ) -> Result<Response<firn::StandingResponse>, Status> {
+        let (metadata, _, _) = request.into_parts();
+        let tenant = call::tenant(&metadata)?;
+        let asked = StandingRequest::default();
+        let standing = self.within(&metadata, self.deps.select.standing(&tenant, &asked)).await?;
+        Ok(Response::new(convert::standing_to_wire(&standing)))
     }
 
     async fn flush(

@@ -39,7 +39,14 @@ macro_rules! chunks {
     };
 }
 
-chunks!(SelectResponse, SeriesResponse, StringsResponse, ExemplarsResponse, MetadataResponse);
+chunks!(
+    SelectResponse,
+    SeriesResponse,
+    StringsResponse,
+    ExemplarsResponse,
+    MetadataResponse,
+    HeadStatsResponse
+);
 
 /// Gives each chunk to `take`, which says what it cost.
 pub(crate) async fn collect<C: Chunk>(

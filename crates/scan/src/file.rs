@@ -136,6 +136,20 @@ impl FileMeta {
         Ok(())
     }
 
+    /// What so many rows of these columns of a row group take while they are decoded: encoded, as arrays, and as what
+    /// becomes of them.
+    pub(crate) fn decoded_bytes<'a>(
+        &self,
+        group: usize,
+        columns: impl IntoIterator<Item = &'a str>,
+        n_rows: usize,
+    ) -> u64 {
+        let all = u64::try_from(self.parquet().row_group(group).num_rows()).unwrap_or(0).max(1);
+        let size = |leaf: &usize| self.parquet().row_group(group).column(*leaf).uncompressed_size();
+        let whole: u64 = self.filled(group, columns).iter().map(|leaf| size(leaf).unsigned_abs()).sum();
+        3 * (whole / all + 1) * (n_rows as u64).min(all)
+    }
+
     /// Those of `columns` that the row group has values in.
     pub(crate) fn filled<'a>(&self, group: usize, columns: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
         let group = self.parquet().row_group(group);

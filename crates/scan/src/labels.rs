@@ -10,6 +10,7 @@ use crate::ahead::{Ahead, places};
 use crate::cache::{Entry, Key};
 use crate::error::ScanError;
 use crate::file::TableFile;
+use crate::room::{Place, Room};
 
 /// Labels are decoded and cached in pieces of so many rows, as pages are.
 pub(crate) const PIECE_ROWS: usize = 1024;
@@ -28,37 +29,76 @@ pub(crate) struct LabelGroup {
 pub(crate) struct LabelBatch {
     pub(crate) groups: Vec<LabelGroup>,
     places: Vec<Range<u64>>,
+    /// What those take that are not in the cache.
+    bytes: u64,
+}
+
+/// The labels of a batch, and the room that they have.
+pub(crate) struct DecodedLabels<'a> {
+    pub(crate) groups: Vec<(usize, Pieces)>,
+    pub(crate) place: Place<'a>,
 }
 
 /// The labels of a row group, by number of the piece.
 pub(crate) type Pieces = Vec<(usize, Arc<LabelRows>)>;
 
 impl TableFile<'_> {
-    /// Divides row groups into batches. Neighbours are read together although what lies between their labels is not
-    /// wanted, where that costs less than another request.
-    pub(crate) fn label_batches(&self, groups: impl IntoIterator<Item = LabelGroup>) -> Vec<LabelBatch> {
+    /// Divides row groups into batches that take at most `most_bytes` in memory where that can be. Neighbours are read
+    /// together although what lies between their labels is not wanted, where that costs less than another request.
+    pub(crate) fn label_batches(
+        &self,
+        groups: impl IntoIterator<Item = LabelGroup>,
+        most_bytes: u64,
+    ) -> Vec<LabelBatch> {
         let mut batches: Vec<LabelBatch> = Vec::new();
-        for group in groups {
-            let places = self.missing_places(&group);
-            match batches.last_mut().filter(|batch| self.is_room_in(batch, &places)) {
+        for group in groups.into_iter().flat_map(|group| self.divided(group, most_bytes)) {
+            let missing = self.missing(&group);
+            let places = self.places_of(&group, &missing);
+            let bytes = self.bytes_of(group.group, &missing);
+            let fits = |batch: &LabelBatch| batch.bytes + bytes <= most_bytes && self.is_room_in(batch, &places);
+            match batches.last_mut().filter(|batch| fits(batch)) {
                 Some(batch) => {
                     batch.groups.push(group);
                     batch.places.extend(places);
+                    batch.bytes += bytes;
                 }
-                None => batches.push(LabelBatch { groups: vec![group], places }),
+                None => batches.push(LabelBatch { groups: vec![group], places, bytes }),
             }
         }
         batches
     }
 
     /// The labels of a batch of row groups.
-    pub(crate) async fn labels(&self, batch: LabelBatch) -> Result<Vec<(usize, Pieces)>, ScanError> {
+    pub(crate) async fn labels<'r>(
+        &self,
+        batch: LabelBatch,
+        room: &'r Room<'_>,
+    ) -> Result<DecodedLabels<'r>, ScanError> {
+        let place = room.take(batch.bytes).await?;
         let ahead = Ahead::read(self.fetch, &self.path, &batch.places).await?;
         let mut labels = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
             labels.push((group.group, self.label_pieces(group, &ahead).await?));
         }
-        Ok(labels)
+        Ok(DecodedLabels { groups: labels, place })
+    }
+
+    /// A row group by itself, or in runs of pieces where all of them take too much at once.
+    fn divided(&self, group: LabelGroup, most_bytes: u64) -> Vec<LabelGroup> {
+        let all = self.missing(&group);
+        if self.bytes_of(group.group, &all) <= most_bytes {
+            return vec![group];
+        }
+        let per_piece = self.bytes_of(group.group, &all[..1]).max(1);
+        let pieces = pieces(&group.rows);
+        let runs = pieces.chunks((most_bytes / per_piece).max(1) as usize);
+        let of_run = |run: &[usize]| {
+            let (first, last) = (run[0] * PIECE_ROWS, (run[run.len() - 1] + 1) * PIECE_ROWS);
+            let within = |rows: &Range<usize>| rows.start.max(first)..rows.end.min(last);
+            let rows = group.rows.iter().map(within).filter(|rows| !rows.is_empty()).collect();
+            LabelGroup { group: group.group, rows }
+        };
+        runs.map(of_run).collect()
     }
 
     fn is_room_in(&self, batch: &LabelBatch, places: &[Range<u64>]) -> bool {
@@ -67,15 +107,24 @@ impl TableFile<'_> {
         merged.iter().map(|range| range.end - range.start).sum::<u64>() <= BATCH_BYTES
     }
 
-    /// Where those labels lie that are not in the cache.
-    fn missing_places(&self, group: &LabelGroup) -> Vec<Range<u64>> {
+    /// The pieces whose labels are not in the cache.
+    fn missing(&self, group: &LabelGroup) -> Vec<usize> {
         let is_missing = |piece: &usize| self.cache.get(&self.labels_key(group.group, *piece)).is_none();
-        let rows: Vec<_> = pieces(&group.rows).into_iter().filter(is_missing).collect();
-        let leaves = self.meta.filled(group.group, read::LABEL_COLUMNS);
-        match rows.is_empty() {
-            true => Vec::new(),
-            false => places(self.meta.parquet(), group.group, &leaves, &self.rows_of(group.group, &rows)),
+        pieces(&group.rows).into_iter().filter(is_missing).collect()
+    }
+
+    /// Where the labels of these pieces lie.
+    fn places_of(&self, group: &LabelGroup, pieces: &[usize]) -> Vec<Range<u64>> {
+        if pieces.is_empty() {
+            return Vec::new();
         }
+        let leaves = self.meta.filled(group.group, read::LABEL_COLUMNS);
+        places(self.meta.parquet(), group.group, &leaves, &self.rows_of(group.group, pieces))
+    }
+
+    /// What these pieces take while they are decoded.
+    fn bytes_of(&self, group: usize, pieces: &[usize]) -> u64 {
+        self.meta.decoded_bytes(group, read::LABEL_COLUMNS, pieces.len() * PIECE_ROWS)
     }
 
     async fn label_pieces(&self, group: &LabelGroup, ahead: &Ahead) -> Result<Pieces, ScanError> {

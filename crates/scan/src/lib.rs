@@ -17,7 +17,9 @@ mod fetch;
 mod file;
 mod labels;
 mod plan;
+mod room;
 mod scan;
+mod standing;
 
 pub use config::scan::Config;
 pub use scan::{Deps, Scan};

@@ -9,12 +9,13 @@ use block::read::{Clip, FloatRow, PartRow, ReadError, RowForm, SampleRows, assem
 use bucket::{Bucket, FileEntry, LogTable, Snapshot, Table};
 use futures::{StreamExt as _, TryStreamExt as _};
 use model::{
-    ExemplarSeries, FloatColumn, Labels, Matcher, Metadata, SeriesData, SeriesId, TenantId, TimeRange,
+    ExemplarSeries, FloatColumn, Labels, Matcher, Metadata, SeriesData, SeriesId, TenantId, Test, TimeRange,
     is_empty_cell,
 };
 use runtime::{Clock, MemoryPart};
 use wire::{
-    LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, Selected,
+    LabelsRequest, Listed, MetadataRequest, SERIES_BYTES, Select, SelectBudget, SelectError, SelectRequest,
+    Selected, SeriesRange, Standing, StandingRequest, Taken,
 };
 
 use crate::Config;
@@ -23,11 +24,14 @@ use crate::deletes::{self, Deleted, Rest};
 use crate::error::ScanError;
 use crate::fetch::Fetch;
 use crate::file::TableFile;
-use crate::labels::{LabelGroup, PIECE_ROWS};
-use crate::plan;
+use crate::labels::{DecodedLabels, LabelGroup, PIECE_ROWS, Pieces};
+use crate::room::Room;
+use crate::{plan, standing};
 
 /// How many row groups are read at once.
 const GROUPS_AT_ONCE: usize = 4;
+/// What labels take besides their bytes: a list's entry and the head of an allocation.
+const LABELS_BYTES: u64 = 48;
 /// How many batches of labels of a file are read at once.
 const LABEL_BATCHES_AT_ONCE: usize = 2;
 
@@ -69,7 +73,8 @@ impl Scan {
 #[async_trait]
 impl Select for Scan {
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
-        let query = Query::new(self, tenant, request.range, &request.budget);
+        let mut query = Query::new(self, tenant, request.range, &request.budget);
+        query.within = request.within.as_ref();
         let series = match query.select(&request.matchers, request.min_table_version).await {
             // Compaction replaced the file after we had planned: the newest snapshot does not name it.
             Err(ScanError::Gone(_)) => {
@@ -143,6 +148,12 @@ impl Select for Scan {
     ) -> Result<Listed<Metadata>, SelectError> {
         self.metadata_in_table(tenant, request).await
     }
+
+    async fn standing(&self, tenant: &TenantId, request: &StandingRequest) -> Result<Standing, SelectError> {
+        let table = self.table(tenant, Table::Metrics);
+        let snapshot = table.snapshot_at_least(request.min_table_version).await.map_err(ScanError::from)?;
+        Ok(standing::of(snapshot.as_deref(), &request.ranges))
+    }
 }
 
 impl Scan {
@@ -198,7 +209,10 @@ struct Query<'a> {
     scan: &'a Scan,
     table: Arc<LogTable>,
     range: TimeRange,
+    within: Option<&'a SeriesRange>,
     budget: &'a SelectBudget,
+    /// For what is being decoded.
+    room: Room<'a>,
     fetch: Fetch,
 }
 
@@ -221,10 +235,11 @@ struct MatchedRow {
 }
 
 /// What matches in a file.
-#[derive(Default)]
-struct FileMatch {
+struct FileMatch<'a> {
     labels: Vec<Labels>,
     groups: Vec<GroupMatch>,
+    /// For the labels and the rows.
+    taken: Taken<'a>,
 }
 
 /// What one row brings.
@@ -266,7 +281,8 @@ struct Found {
 
 impl<'a> Query<'a> {
     fn new(scan: &'a Scan, tenant: &TenantId, range: TimeRange, budget: &'a SelectBudget) -> Query<'a> {
-        Query { scan, table: scan.table(tenant, Table::Metrics), range, budget, fetch: scan.fetch() }
+        let table = scan.table(tenant, Table::Metrics);
+        Query { scan, table, range, within: None, budget, room: Room::of(budget), fetch: scan.fetch() }
     }
 
     async fn select(
@@ -380,7 +396,7 @@ impl<'a> Query<'a> {
         &'q self,
         files: &'q [TableFile<'q>],
         matchers: &'q [Matcher],
-    ) -> impl futures::Stream<Item = Result<FileMatch, ScanError>> + 'q {
+    ) -> impl futures::Stream<Item = Result<FileMatch<'q>, ScanError>> + 'q {
         let matches = files.iter().enumerate().map(|(at, file)| self.match_file(at, file, matchers));
         let matches: Vec<_> = matches.collect();
         futures::stream::iter(matches).buffered(self.scan.config.concurrency.max(1))
@@ -391,11 +407,13 @@ impl<'a> Query<'a> {
         at: usize,
         file: &TableFile<'_>,
         matchers: &[Matcher],
-    ) -> Result<FileMatch, ScanError> {
+    ) -> Result<FileMatch<'_>, ScanError> {
         let meta = &file.meta;
         let columns = (meta.leaf("min_time"), meta.leaf("max_time"), meta.leaf("metric"));
         let metrics = model::metric_names(matchers);
-        let mut matched = FileMatch::default();
+        let taken = self.budget.bytes.hold(0)?;
+        let mut matched = FileMatch { labels: Vec::new(), groups: Vec::new(), taken };
+        let mut test = Test::of(matchers);
         let may_match =
             |group: &usize| plan::row_group(meta.parquet().row_group(*group), columns, self.range, metrics);
         let groups =
@@ -403,45 +421,69 @@ impl<'a> Query<'a> {
                 group,
                 rows: plan::rows(meta.parquet(), group, columns.2, metrics),
             });
-        let reads = file.label_batches(groups).into_iter().map(|batch| async {
+        let reads = file.label_batches(groups, self.room.share()).into_iter().map(|batch| async {
             self.check_deadline()?;
-            file.labels(batch).await
+            file.labels(batch, &self.room).await
         });
         let reads: Vec<_> = reads.collect();
-        let reads = futures::stream::iter(reads).buffered(LABEL_BATCHES_AT_ONCE);
-        let mut labels =
-            reads.map_ok(|labels| futures::stream::iter(labels).map(Ok::<_, ScanError>)).try_flatten();
-        while let Some((group, pieces)) = labels.try_next().await? {
-            let (mut rows, mut cuts) = (Vec::new(), HashMap::new());
-            let mut previous: &[u8] = &[];
-            let mut previous_passes = None;
-            for (piece, labels) in &pieces {
-                for (offset, row) in (0..labels.len()).filter_map(|i| Some((i, labels.get(i)?))) {
-                    if !row.times.overlaps(&self.range) {
-                        continue;
-                    }
-                    // The rows of one series follow each other.
-                    let repeated = previous_passes.filter(|_| previous == row.run);
-                    let passes = repeated.unwrap_or_else(|| model::passes(matchers, row.run));
-                    (previous, previous_passes) = (row.run, Some(passes));
-                    if !passes {
-                        continue;
-                    }
-                    let row_number = piece * PIECE_ROWS + offset;
-                    match file.deleted.rest(row.run, row.times, self.range) {
-                        Rest::Nothing => continue,
-                        Rest::Without(ranges) => drop(cuts.insert(row_number, ranges)),
-                        Rest::Whole => {}
-                    }
-                    let series = matched.series(row.run);
-                    rows.push(MatchedRow { row: row_number, series, ts_ref: row.ts_ref, form: row.form });
-                }
+        let mut reads = futures::stream::iter(reads).buffered(LABEL_BATCHES_AT_ONCE);
+        while let Some(DecodedLabels { groups, place }) = reads.try_next().await? {
+            for (group, pieces) in groups {
+                self.match_rows(file, (at, group), &pieces, &mut test, &mut matched)?;
             }
-            if !rows.is_empty() {
-                matched.groups.push(GroupMatch { file: at, group, rows, cuts });
-            }
+            drop(place);
         }
         Ok(matched)
+    }
+
+    /// Adds the rows of a row group that match.
+    fn match_rows(
+        &self,
+        file: &TableFile<'_>,
+        (at, group): (usize, usize),
+        pieces: &Pieces,
+        test: &mut Test<'_>,
+        matched: &mut FileMatch<'_>,
+    ) -> Result<(), ScanError> {
+        let (mut rows, mut cuts) = (Vec::new(), HashMap::new());
+        let mut previous: &[u8] = &[];
+        let mut previous_passes = None;
+        for (piece, labels) in pieces {
+            for (offset, row) in (0..labels.len()).filter_map(|i| Some((i, labels.get(i)?))) {
+                if !row.times.overlaps(&self.range) {
+                    continue;
+                }
+                // The rows of one series follow each other.
+                let repeated = previous_passes.filter(|_| previous == row.run);
+                let is_within = || self.within.is_none_or(|within| within.contains(row.run));
+                let passes = repeated.unwrap_or_else(|| test.passes(row.run) && is_within());
+                (previous, previous_passes) = (row.run, Some(passes));
+                if !passes {
+                    continue;
+                }
+                let row_number = piece * PIECE_ROWS + offset;
+                match file.deleted.rest(row.run, row.times, self.range) {
+                    Rest::Nothing => continue,
+                    Rest::Without(ranges) => drop(cuts.insert(row_number, ranges)),
+                    Rest::Whole => {}
+                }
+                let series = matched.series(row.run)?;
+                rows.push(MatchedRow { row: row_number, series, ts_ref: row.ts_ref, form: row.form });
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        matched.taken.grow((rows.len() * size_of::<MatchedRow>()) as u64)?;
+        // A row group whose labels were looked at in several goes is read in one.
+        match matched.groups.last_mut().filter(|last| last.group == group) {
+            Some(last) => {
+                last.rows.extend(rows);
+                last.cuts.extend(cuts);
+            }
+            None => matched.groups.push(GroupMatch { file: at, group, rows, cuts }),
+        }
+        Ok(())
     }
 
     async fn read_group(
@@ -457,6 +499,7 @@ impl<'a> Query<'a> {
             matched.rows.iter().map(|row| kept(file, matched, row)).collect();
         let missing = matched.rows.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
         let missing: Vec<MatchedRow> = missing.map(|(row, _)| *row).collect();
+        let _place = self.room.take(decoding_bytes(file, matched.group, &missing)).await?;
         let (batches, timelines) =
             futures::try_join!(read_rows(file, matched.group, &missing), file.timelines(&refs))?;
         let clips = timelines.iter().map(|(number, times)| (*number, Clip::new(times, self.range))).collect();
@@ -491,13 +534,14 @@ impl<'a> Query<'a> {
     }
 }
 
-impl FileMatch {
+impl FileMatch<'_> {
     /// The index of the series with this run; rows of one series follow each other.
-    fn series(&mut self, run: &[u8]) -> usize {
+    fn series(&mut self, run: &[u8]) -> Result<usize, ScanError> {
         if self.labels.last().is_none_or(|last| last.run() != run) {
+            self.taken.grow(LABELS_BYTES + run.len() as u64)?;
             self.labels.push(Labels::of_canonical_run(run));
         }
-        self.labels.len() - 1
+        Ok(self.labels.len() - 1)
     }
 }
 
@@ -511,7 +555,7 @@ impl Found {
                 Entry::Occupied(known) => *known.get(),
                 Entry::Vacant(new) => {
                     budget.series.take(1)?;
-                    budget.bytes.take(labels.run().len() as u64 + 160)?;
+                    budget.bytes.take(labels.run().len() as u64 + SERIES_BYTES)?;
                     self.series.push(SeriesData::new(labels.clone()));
                     self.parts.push(Vec::new());
                     *new.insert(self.series.len() - 1)
@@ -552,6 +596,19 @@ fn kept(file: &TableFile<'_>, matched: &GroupMatch, row: &MatchedRow) -> Option<
     match row.form {
         RowForm::Floats => file.kept_row(matched.group, row.row),
         RowForm::Part => None,
+    }
+}
+
+/// What it takes to decode these rows.
+fn decoding_bytes(file: &TableFile<'_>, group: usize, rows: &[MatchedRow]) -> u64 {
+    let parts = match rows.iter().any(|row| row.form == RowForm::Part) {
+        true => &block::read::PART_COLUMNS[..],
+        false => &[],
+    };
+    let columns = block::read::SAMPLE_COLUMNS.iter().chain(parts).copied();
+    match rows.is_empty() {
+        true => 0,
+        false => file.meta.decoded_bytes(group, columns, rows.len()),
     }
 }
 

@@ -68,6 +68,7 @@ async fn check(fleet: Fleet, row_group_rows: usize, at_most: u64) {
                 is("instance", &format!("host-{host:04}:9100")),
             ],
             range: TimeRange::new(DAY, DAY + 24 * HOUR),
+            within: None,
             budget: SelectBudget::unlimited(),
             min_table_version: None,
         };

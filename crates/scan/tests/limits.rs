@@ -27,6 +27,7 @@ async fn ask(world: &World, budget: SelectBudget) -> Result<usize, SelectError> 
     let request = SelectRequest {
         matchers: Vec::new(),
         range: TimeRange::ALL,
+        within: None,
         budget: Arc::new(budget),
         min_table_version: None,
     };
@@ -69,6 +70,7 @@ async fn a_file_with_other_bytes_is_an_error_and_never_a_panic() {
         let request = SelectRequest {
             matchers: Vec::new(),
             range: TimeRange::ALL,
+            within: None,
             budget: SelectBudget::unlimited(),
             min_table_version: None,
         };

@@ -67,6 +67,7 @@ async fn rows_that_were_read_are_not_read_again_whatever_part_of_them_is_asked_f
     let request = |range| SelectRequest {
         matchers: metric(),
         range,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };
@@ -151,6 +152,7 @@ async fn a_file_that_is_gone_is_planned_around_once() {
     let request = SelectRequest {
         matchers: Vec::new(),
         range,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };
@@ -176,6 +178,7 @@ async fn a_select_reflects_the_version_it_was_told() {
     let request = |min_table_version| SelectRequest {
         matchers: Vec::new(),
         range: TimeRange::ALL,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version,
     };

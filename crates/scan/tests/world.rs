@@ -71,8 +71,8 @@ impl World {
     }
 
     pub(crate) async fn select(&self, matchers: Vec<Matcher>, range: TimeRange) -> Selected {
-        let request =
-            SelectRequest { matchers, range, budget: SelectBudget::unlimited(), min_table_version: None };
+        let budget = SelectBudget::unlimited();
+        let request = SelectRequest { matchers, range, within: None, budget, min_table_version: None };
         self.scan.select(&tenant(), &request).await.unwrap()
     }
 }

@@ -15,6 +15,7 @@ mod ops;
 mod process;
 mod tenant;
 mod time;
+mod trace;
 
 pub use gate::{Gate, InFlight, Routes, Unready};
 pub use listen::{Bound, Config, ListenError, Serve};
@@ -22,4 +23,4 @@ pub use metrics::{HttpMetrics, SharedRegistry};
 pub use ops::{Ops, Overrides, SetLevel, Text, routes as ops_routes};
 pub use process::{memory_metrics, process_metrics};
 pub use tenant::{TENANT_HEADER, TenantError, tenant, tenants};
-pub use time::parse_time;
+pub use time::{format_time, parse_time};

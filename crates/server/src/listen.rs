@@ -5,6 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header;
+use axum::middleware::from_fn;
 use runtime::{PromDuration, Service, Shutdown};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -13,6 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutBody;
 
 use crate::accept::{Bounds, accept};
+use crate::trace;
 
 /// Where the process listens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,7 +114,7 @@ impl Bound {
 
     /// The service that answers on this port with `routes`.
     pub fn serve(self, routes: Router) -> Serve {
-        let routes = routes.layer(CatchPanicLayer::new());
+        let routes = routes.layer(CatchPanicLayer::new()).layer(from_fn(trace::within));
         Serve { listener: self.listener, routes, bounds: self.bounds }
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,12 +41,23 @@ impl SharedRegistry {
         component
     }
 
+    /// The sum of all series of a metric, by its name in the exposition; `None` when there is none.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        let mut text = String::new();
+        self.encode(&mut text).ok()?;
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.reduce(|sum, value| sum + value)
+    }
+
+    fn encode(&self, text: &mut String) -> Result<(), fmt::Error> {
+        self.registries.lock().iter().try_for_each(|registry| encode_registry(text, registry))
+    }
+
     /// The exposition in OpenMetrics text.
     pub(crate) fn expose(&self) -> Response {
         let mut text = String::new();
-        let registries = self.registries.lock();
-        let encoded = registries.iter().try_for_each(|registry| encode_registry(&mut text, registry));
-        match encoded.and_then(|()| encode_eof(&mut text)) {
+        match self.encode(&mut text).and_then(|()| encode_eof(&mut text)) {
             Ok(()) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
             Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("encode metrics: {e}")).into_response(),
         }

@@ -48,6 +48,8 @@ pub fn routes(ops: Ops) -> Router {
         .route("/metrics", get(|State(ops): State<Ops>| async move { ops.registry.expose() }))
         .route("/config", get(config))
         .route("/runtime_config", get(runtime_config))
+        .route("/api/v1/status/walreplay", get(walreplay))
+        .route("/prometheus/api/v1/status/walreplay", get(walreplay))
         .route("/services", get(|State(ops): State<Ops>| async move { (ops.services)() }))
         .route("/log_level", get(log_level))
         .route("/log_level", post(set_log_level))
@@ -84,6 +86,18 @@ async fn runtime_config(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Re
         }
     };
     ([(header::CONTENT_TYPE, "application/yaml")], (ops.runtime_config)(only_differences)).into_response()
+}
+
+/// How far the log is replayed, in mebibytes, as Prometheus tells it in segments. It is asked while the gate is closed.
+async fn walreplay(State(ops): State<Ops>) -> Response {
+    let mebibytes = |name: &str| {
+        let bytes = ops.registry.value(&format!("firn_ingester_replay_{name}_bytes")).unwrap_or(0.0);
+        (bytes / f64::from(1 << 20)).ceil() as u64
+    };
+    let (max, current) = (mebibytes("total"), mebibytes("read"));
+    let body =
+        format!("{{\"status\":\"success\",\"data\":{{\"min\":0,\"max\":{max},\"current\":{current}}}}}");
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn log_level(State(ops): State<Ops>) -> String {

@@ -19,6 +19,11 @@ pub fn parse_time(text: &str) -> Result<i64, String> {
     }
 }
 
+/// Milliseconds in RFC 3339.
+pub fn format_time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or_default().to_string()
+}
+
 /// Float seconds as milliseconds, unless they do not fit. As in Prometheus, the part behind the point is rounded by
 /// itself: together with the whole seconds of our days it would round elsewhere.
 fn to_millis(secs: f64) -> Option<i64> {
@@ -43,6 +48,7 @@ mod tests {
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
         assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
         assert_eq!(parse_time(MIN_TIME), Ok(i64::MIN));
+        assert_eq!(format_time(1_435_781_451_781), "2015-07-01T20:10:51.781Z");
         for bad in ["", "now", "1e300", "NaN", "30s"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }

@@ -2,5 +2,6 @@
 //!
 //! On the path: nowhere; crates use it in their tests only.
 
+pub mod role;
 pub mod script;
 pub mod store;

@@ -10,14 +10,18 @@
 mod admin;
 pub mod bytes;
 pub mod generated;
+mod head_stats;
 mod push;
 mod query;
 mod select;
+mod standing;
 
 pub use admin::{Admin, AdminError};
+pub use head_stats::{Distinct, HeadStats, HeadStatsRequest, HeadTotals, HistogramStats, LabelStats, most_first};
 pub use push::{Push, PushError, Pushed, Refusal, RefusalReason};
-pub use query::{Query, QueryError, QueryRequest, QueryResult, QueryStats};
+pub use query::{Held, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest};
+pub use standing::{Fingerprint, Standing, StandingRequest};
 pub use select::{
-    LabelsRequest, Listed, MetadataRequest, Meter, Select, SelectBudget, SelectError, SelectRequest,
-    SelectStats, Selected,
+    LabelsRequest, Listed, MetadataRequest, Meter, SERIES_BYTES, Select, SelectBudget, SelectError, SelectRequest,
+    SelectStats, Selected, SeriesRange, Taken,
 };

@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use model::{Batch, Classify, ErrorKind, TenantId};
+use model::{Batch, Classify, ErrorKind, SeriesId, TenantId};
 
 /// Takes a batch into the log and the head.
 #[async_trait]
@@ -20,6 +20,9 @@ pub struct Pushed {
     pub n_exemplars: usize,
     /// What was refused while the rest was kept: one entry per reason, with the first message of each.
     pub refused: Vec<Refusal>,
+    /// Series that came by their identity alone and are not known here: nothing of them was taken, they have to come
+    /// again with their labels. Empty for a batch with all labels.
+    pub unknown: Vec<SeriesId>,
 }
 
 /// Samples refused for one reason.
@@ -56,11 +59,13 @@ pub enum RefusalReason {
     DeltaTemporality,
     /// What was measured cannot be expressed as a series.
     Untranslatable,
+    /// A series came with nothing that could be stored.
+    EmptySeries,
 }
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [RefusalReason; 10] = [
+    pub const ALL: [RefusalReason; 11] = [
         RefusalReason::DuplicateTimestamp,
         RefusalReason::TooOld,
         RefusalReason::TooFarInFuture,
@@ -71,6 +76,7 @@ impl RefusalReason {
         RefusalReason::InvalidExemplar,
         RefusalReason::DeltaTemporality,
         RefusalReason::Untranslatable,
+        RefusalReason::EmptySeries,
     ];
 
     /// The reason as a label value of our own metrics.
@@ -86,6 +92,7 @@ impl RefusalReason {
             RefusalReason::InvalidExemplar => "invalid_exemplar",
             RefusalReason::DeltaTemporality => "delta_temporality",
             RefusalReason::Untranslatable => "untranslatable",
+            RefusalReason::EmptySeries => "empty_series",
         }
     }
 }
@@ -117,6 +124,7 @@ impl Pushed {
         for refusal in other.refused {
             self.refuse(refusal.reason, refusal.n_samples, || refusal.message.clone());
         }
+        self.unknown.extend(other.unknown);
     }
 }
 

@@ -1,13 +1,43 @@
-use async_trait::async_trait;
-use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, TenantIds, Value};
+use std::sync::Arc;
 
-use crate::{LabelsRequest, MetadataRequest, SelectError, SelectStats};
+use async_trait::async_trait;
+use model::{
+    Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TenantIds, TimeRange, Value,
+};
+
+use crate::{Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectBudget, SelectError, SelectStats, SeriesRange};
 
 /// Evaluates queries over the data of one tenant, or of several as if they were one.
 #[async_trait]
 pub trait Query: Send + Sync {
     /// Evaluates an instant or a range query.
     async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError>;
+
+    /// As [`Query::query`], with the tables read at this version or a later one.
+    async fn query_from(
+        &self,
+        tenants: &TenantIds,
+        request: &QueryRequest,
+        _table_version: Option<u64>,
+    ) -> Result<QueryResult, QueryError> {
+        self.query(tenants, request).await
+    }
+
+    /// For each part of a range query what its answer rests on; `None` where that may still change from the first step
+    /// on, or where one cannot tell. An answer that was evaluated between two equal prints is good as long as the
+    /// print stays.
+    async fn fingerprints(
+        &self,
+        _tenant: &TenantId,
+        _request: &QueryRequest,
+        parts: &[TimeRange],
+    ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
+        Ok(vec![None; parts.len()])
+    }
+
+    /// The series that match with their samples as they are, sorted by labels, at most one column each; or word that
+    /// these are too many for one answer.
+    async fn raw(&self, tenants: &TenantIds, request: &RawRequest) -> Result<Raw, QueryError>;
 
     /// The series that match, sorted.
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError>;
@@ -40,6 +70,13 @@ pub trait Query: Send + Sync {
         tenants: &TenantIds,
         request: &MetadataRequest,
     ) -> Result<Vec<Metadata>, QueryError>;
+
+    /// Figures of the series that ingesters hold in memory.
+    async fn head_stats(
+        &self,
+        tenants: &TenantIds,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, QueryError>;
 }
 
 /// A PromQL query.
@@ -61,6 +98,33 @@ pub struct QueryRequest {
     pub stats_per_step: bool,
 }
 
+/// Which series are wanted with their samples as they are.
+#[derive(Debug, Clone)]
+pub struct RawRequest {
+    /// A series counts when all matchers of one of the selectors pass; there is at least one selector.
+    pub selectors: Vec<Vec<Matcher>>,
+    /// First and last millisecond of interest.
+    pub range: TimeRange,
+    /// Only these of the series, if not all.
+    pub within: Option<SeriesRange>,
+    /// The most samples of an answer; 0 for as many as the tenants may hold.
+    pub max_samples: u64,
+}
+
+impl RawRequest {
+    /// What [`RawRequest::max_samples`] is called where limits are named.
+    pub const SAMPLES_MAX: &str = "the samples of one answer";
+}
+
+/// Series with their samples.
+#[derive(Debug, Clone)]
+pub enum Raw {
+    /// All of them, and what keeps their memory counted.
+    Series(Vec<SeriesData>, Held),
+    /// There are more samples than wanted, or than may be held at once: ask for fewer series at a time.
+    TooMany,
+}
+
 /// A result with what there is to say about it.
 #[derive(Debug, Clone)]
 pub struct QueryResult {
@@ -72,6 +136,27 @@ pub struct QueryResult {
     pub infos: Vec<String>,
     /// What it cost.
     pub stats: QueryStats,
+    /// Keeps its memory counted.
+    pub held: Held,
+}
+
+/// The memory of a result, counted against the query's limits and the process's memory until this is dropped: whoever
+/// has the result has this, too.
+#[derive(Debug, Clone, Default)]
+pub struct Held {
+    budgets: Vec<Arc<SelectBudget>>,
+}
+
+impl Held {
+    /// What is used of a query's budget.
+    pub fn of(budget: Arc<SelectBudget>) -> Held {
+        Held { budgets: vec![budget] }
+    }
+
+    /// Both: of a result that was made of two.
+    pub fn join(&mut self, other: Held) {
+        self.budgets.extend(other.budgets);
+    }
 }
 
 /// What a query cost.
@@ -81,6 +166,8 @@ pub struct QueryStats {
     pub prepare_secs: f64,
     /// Seconds of evaluation.
     pub eval_secs: f64,
+    /// Seconds that it waited for its turn.
+    pub queue_secs: f64,
     /// Samples looked at over all steps (Prometheus: `totalQueryableSamples`).
     pub total_samples: u64,
     /// The same per step, for `stats=all`.

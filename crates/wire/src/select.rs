@@ -5,8 +5,11 @@ use std::time::Instant;
 use async_trait::async_trait;
 use model::{
     Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TimeRange,
+    compare_runs,
 };
 use runtime::MemoryPart;
+
+use crate::{HeadStats, HeadStatsRequest, Standing, StandingRequest};
 
 /// Answers for the series that match, out of the head or out of the table.
 #[async_trait]
@@ -47,6 +50,40 @@ pub trait Select: Send + Sync {
         tenant: &TenantId,
         request: &MetadataRequest,
     ) -> Result<Listed<Metadata>, SelectError>;
+
+    /// What of the tenant's samples may still change, and what the rest rests on.
+    async fn standing(
+        &self,
+        _tenant: &TenantId,
+        _request: &StandingRequest,
+    ) -> Result<Standing, SelectError> {
+        Ok(Standing::unknown())
+    }
+
+    /// Figures of the series in memory. What is no head has none.
+    async fn head_stats(
+        &self,
+        _tenant: &TenantId,
+        _request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        Ok(HeadStats::default())
+    }
+}
+
+/// The series between two, both included, in the order of labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesRange {
+    /// The first.
+    pub first: Labels,
+    /// The last.
+    pub last: Labels,
+}
+
+impl SeriesRange {
+    /// Whether the series with this canonical label run is one of them.
+    pub fn contains(&self, run: &[u8]) -> bool {
+        compare_runs(self.first.run(), run).is_le() && compare_runs(run, self.last.run()).is_le()
+    }
 }
 
 /// Which samples are wanted.
@@ -56,6 +93,8 @@ pub struct SelectRequest {
     pub matchers: Vec<Matcher>,
     /// First and last millisecond of interest.
     pub range: TimeRange,
+    /// Only these of the series, if not all: a large answer is asked for in parts.
+    pub within: Option<SeriesRange>,
     /// What the query may still use.
     pub budget: Arc<SelectBudget>,
     /// The table version that the answer must at least reflect: what the head said when it was asked. A select of
@@ -143,6 +182,11 @@ pub struct SelectBudget {
     pub deadline: Option<Instant>,
 }
 
+/// What a series takes on its way from a select to an evaluation, besides its labels and samples: itself (88 bytes), twice
+/// while two lists become one; its column (40); the allocations of its labels, its values and its columns; its place in
+/// a table of those that are found.
+pub const SERIES_BYTES: u64 = 352;
+
 /// A limit and how much of it is used.
 #[derive(Debug)]
 pub struct Meter {
@@ -199,9 +243,56 @@ impl Meter {
         Ok(())
     }
 
+    /// Gives back `n` that were taken here.
+    pub fn give_back(&self, n: u64) {
+        let own = self.used().saturating_sub(self.carried);
+        let n = n.min(own);
+        self.used.fetch_sub(n, Ordering::Relaxed);
+        if let Some(memory) = &self.memory {
+            memory.sub(n);
+        }
+    }
+
+    /// Uses `n` until the answer is dropped.
+    pub fn hold(&self, n: u64) -> Result<Taken<'_>, SelectError> {
+        let mut taken = Taken { meter: self, n: 0 };
+        taken.grow(n)?;
+        Ok(taken)
+    }
+
+    /// How much is left, of the limit or of the memory behind it; `None` when there is neither.
+    pub fn left(&self) -> Option<u64> {
+        let of_limit = (self.limit > 0).then(|| self.limit.saturating_sub(self.used()));
+        let memory = self.memory.as_ref().filter(|memory| memory.limit() > 0);
+        let of_memory = memory.map(|memory| memory.limit().saturating_sub(memory.used()));
+        of_limit.into_iter().chain(of_memory).min()
+    }
+
     /// How much is used.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What was taken of a meter for a while.
+#[derive(Debug)]
+pub struct Taken<'m> {
+    meter: &'m Meter,
+    n: u64,
+}
+
+impl Taken<'_> {
+    /// Takes more.
+    pub fn grow(&mut self, n: u64) -> Result<(), SelectError> {
+        self.meter.take(n)?;
+        self.n += n;
+        Ok(())
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.meter.give_back(self.n);
     }
 }
 
@@ -261,5 +352,25 @@ impl Classify for SelectError {
             SelectError::Corrupt(_) => ErrorKind::Corrupt,
             SelectError::Internal(_) => ErrorKind::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_for_a_while_is_free_again_afterwards() {
+        let memory = MemoryPart::new("queries", 100);
+        let meter = Meter::of_memory("max_bytes_per_query", 60, memory.clone());
+        meter.take(10).unwrap();
+        assert_eq!(meter.left(), Some(50));
+        let mut held = meter.hold(40).unwrap();
+        assert_eq!((meter.used(), memory.used()), (50, 50));
+        let refused = held.grow(11).unwrap_err();
+        assert!(refused.to_string().contains("max_bytes_per_query: 61 > 60"), "{refused}");
+        drop(held);
+        meter.give_back(1_000);
+        assert_eq!((meter.used(), memory.used()), (0, 0), "no more is given back than was taken");
     }
 }

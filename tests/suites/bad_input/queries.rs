@@ -80,7 +80,7 @@ fn wrong_parameters_are_400_in_prometheus_words() {
         ),
         ("no selector", "series", &[], "match"),
         ("a selector of everything", "series", &[("match[]", "{}")], "match"),
-        ("a wrong selector", "labels", &[("match[]", "up{")], ""),
+        ("a wrong selector", "labels", &[("match[]", "up{")], "parse error"),
         ("a limit that is none", "labels", &[("limit", "-1")], "limit"),
     ] {
         let answer = ask(path, parameters);

@@ -3,13 +3,17 @@
 mod far;
 mod near;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use model::{Batch, BatchSeries, HistogramSample, ShardBatch, Shards, TenantId, shard_of};
 use system_tests::shared;
-use testkit::script::{self, Engine, LoadedSample, LoadedSeries, LoadedValue, Outcome};
+use testkit::script::{self, Beside, Engine, LoadedSample, LoadedSeries, LoadedValue, Outcome};
 use tokio::runtime::Runtime;
 use wire::{Admin, Push, Query, QueryRequest};
+
+/// How many cases the scripts of Prometheus 3.15 have.
+const CASES: usize = 2243;
 
 /// All of them.
 const FILES: [&str; 21] = [
@@ -157,6 +161,7 @@ fn batch(tenant: &TenantId, by: Shards, series: &[LoadedSeries], of: impl Fn(usi
         let mut entry = BatchSeries {
             id: one.labels.id(),
             labels: (start, batch.bytes.len() as u32),
+            is_known: false,
             n_floats: 0,
             n_histograms: 0,
             n_exemplars: 0,
@@ -192,10 +197,18 @@ fn push_sample(shard: &mut ShardBatch, entry: &mut BatchSeries, sample: &LoadedS
     }
 }
 
-/// Runs scripts, each against a store that `store` makes for it by its name; says how many cases passed.
-fn check(files: &[&str], store: impl Fn(&str) -> Store) -> usize {
-    let Some(folder) = shared("conformance/promqltest") else { return 0 };
-    let (mut n_passed, mut failures) = (0, String::new());
+/// How many cases passed of how many, and what was checked beside them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Score {
+    passed: usize,
+    all: usize,
+    beside: Beside,
+}
+
+/// Runs scripts, each against a store that `store` makes for it by its name; `None` where there are no scripts.
+fn check(files: &[&str], store: impl Fn(&str) -> Store) -> Option<Score> {
+    let folder = shared("conformance/promqltest")?;
+    let (mut score, mut failures) = (Score::default(), String::new());
     for file in files {
         let script = std::fs::read_to_string(folder.join(format!("{file}.test"))).unwrap();
         let mut store = store(file);
@@ -206,14 +219,43 @@ fn check(files: &[&str], store: impl Fn(&str) -> Store) -> usize {
             report.passed,
             report.passed + report.failed
         );
-        n_passed += report.passed;
+        score.passed += report.passed;
+        score.all += report.passed + report.failed;
+        score.beside += report.beside;
         failures.push_str(&report.failures_text());
     }
     assert!(failures.is_empty(), "{failures}");
-    n_passed
+    Some(score)
 }
 
-/// All of the corpus, where it is there at all.
-fn is_whole(n_passed: usize) -> bool {
-    n_passed == 2243 || shared("conformance/promqltest").is_none()
+/// The score of all scripts in one place: what README.md says of it must be what was just counted.
+fn is_as_published(place: &str, score: Score) {
+    assert_eq!(score.all, CASES, "the corpus has all of its cases");
+    let row = score.row(place);
+    println!("{row}");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(readme.lines().any(|line| line == row), "README.md has not the row\n{row}");
+}
+
+impl Score {
+    /// As README.md shows it.
+    fn row(&self, place: &str) -> String {
+        let Beside { pinned, as_range, annotations } = self.beside;
+        let cases = format!("{} of {}", grouped(self.passed), grouped(self.all));
+        format!(
+            "| {place} | {cases} | {} | {} | {} |",
+            grouped(pinned),
+            grouped(as_range),
+            grouped(annotations)
+        )
+    }
+}
+
+/// `2,243`
+fn grouped(n: usize) -> String {
+    match n {
+        0..1000 => n.to_string(),
+        _ => format!("{},{:03}", grouped(n / 1000), n % 1000),
+    }
 }

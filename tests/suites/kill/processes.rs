@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use system_tests::{
-    Chance, Cluster, ClusterOptions, ObjectStore, Storage, StoreKind, flush, now_ms, wait_until,
+    Chance, Cluster, ClusterOptions, ObjectStore, Storage, StoreKind, TimeSeries, WriteRequest, flush,
+    now_ms, post_form, push, seconds, wait_until,
 };
 
 use super::ledger::{Count, Ledger, Stream};
@@ -19,6 +20,23 @@ const CLIENTS: u64 = 2;
 /// Between two pushes of a client: what is pushed is to be queried, too.
 const PAUSE: Duration = Duration::from_millis(10);
 const SIGKILL: i32 = 9;
+/// How long a process may take to reach the point at which it is to die: by itself, and where its turn has to come.
+const REACHED_WITHIN: Duration = Duration::from_millis(1500);
+const TURN_WITHIN: Duration = Duration::from_secs(8);
+
+/// A compactor that always has something to do.
+const BUSY_COMPACTOR: [&str; 9] = [
+    "-compactor.interval=20ms",
+    "-compactor.open-day-files=2",
+    "-compactor.day-grace=0",
+    "-compactor.settle=0",
+    "-compactor.deletion-delay=0",
+    "-compactor.cleanup-interval=50ms",
+    // What lost a race against the flushes is tried again while the test lasts.
+    "-compactor.retry-min=10ms",
+    "-compactor.retry-max=100ms",
+    "-limits.defaults.compactor-blocks-retention-period=3d",
+];
 
 /// A cluster over a prefix of a store's bucket, and the clients that push to it.
 struct World {
@@ -28,6 +46,8 @@ struct World {
     /// Of clients that are done.
     settled: Vec<Ledger>,
     dir: PathBuf,
+    /// Whether the compactor has work.
+    compacts: bool,
 }
 
 #[test]
@@ -44,7 +64,7 @@ fn nothing_acknowledged_is_lost_over_another_store() {
 fn kill_in_turn(kind: StoreKind, rounds: usize) {
     let seed = seed();
     let dir = tempfile::tempdir().unwrap();
-    let Some(mut world) = World::start(kind, dir.path(), 2) else { return };
+    let Some(mut world) = World::start(kind, dir.path(), 2, &[]) else { return };
     let mut chance = Chance::new(seed);
     for round in 0..rounds {
         for name in world.cluster.names() {
@@ -67,13 +87,13 @@ fn kill_in_turn(kind: StoreKind, rounds: usize) {
 #[test]
 fn an_ingester_apart_loses_nothing_at_any_named_fault_point() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(mut world) = World::start(StoreKind::Minio, dir.path(), 1) else { return };
-    // Those of the folder are not on the way to a bucket, and the compactor has none of its own to do here.
+    let Some(mut world) = World::start(StoreKind::Minio, dir.path(), 1, &[]) else { return };
+    // Those of the folder are not on the way to a bucket, and the compactor's are another process's.
     let mut names = names();
     names.retain(|name| !is_of_folders(name) && !name.starts_with("compactor."));
     let mut unreached = Vec::new();
     for name in &names {
-        let died = world.die_at("ingester-0", name);
+        let died = world.die_at("ingester-0", name, REACHED_WITHIN);
         world.check(name);
         world.change_clients();
         if !died {
@@ -100,6 +120,41 @@ fn an_ingester_apart_loses_nothing_at_any_named_fault_point() {
     );
 }
 
+#[test]
+fn a_compactor_apart_loses_nothing_at_any_named_fault_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut world) = World::start(StoreKind::Minio, dir.path(), 1, &BUSY_COMPACTOR) else { return };
+    let mut names = names();
+    names.retain(|name| name.starts_with("compactor."));
+    let mut unreached = Vec::new();
+    for name in &names {
+        let died = world.die_at("compactor", name, TURN_WITHIN);
+        world.check(name);
+        world.change_clients();
+        if !died {
+            unreached.push(name.clone());
+        }
+    }
+    // When it is the compactor's turn is not the client's to say: most of its points are met in a run, not all in each.
+    assert!(unreached.len() * 2 < names.len(), "of {names:?} not {unreached:?}");
+    let found = world.finish();
+    let n_reached = names.len() - unreached.len();
+    println!(
+        "a compactor apart died at {n_reached} of {} fault points (not {unreached:?}): {found}",
+        names.len()
+    );
+}
+
+/// Something for the compactor to do: a sample that is too old to be kept, and a deletion that every file has to be
+/// asked about and that takes nothing. What is answered does not matter: who is asked may be gone.
+fn give_work(pushes: &str, compactor: &str) {
+    let mut request = WriteRequest::default();
+    request.push(&TimeSeries::new([("__name__", "too_old")]).bits(now_ms() - 5 * 86_400_000, 0));
+    let _answer = push(pushes, None, &request);
+    let deletion = format!("{compactor}/api/v1/admin/tsdb/delete_series");
+    let _answer = post_form(&deletion, &[("match[]", "{stream=\"no such stream\"}")]);
+}
+
 /// Where a file becomes visible in a folder (`bucket`'s store of folders).
 fn is_of_folders(name: &str) -> bool {
     ["staged", "synced", "visible"].iter().any(|point| name.ends_with(&format!(".{point}")))
@@ -112,15 +167,21 @@ fn seed() -> u64 {
 
 impl World {
     /// `None` where the store is not installed.
-    fn start(kind: StoreKind, dir: &Path, ingesters: usize) -> Option<World> {
+    fn start(kind: StoreKind, dir: &Path, ingesters: usize, own_flags: &[&str]) -> Option<World> {
         let store = ObjectStore::start(kind, dir).unwrap()?;
         let flags = options(&["-ingester.wal.sync=interval(20ms)", "-ingester.check-interval=50ms"]).flags;
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(own_flags.iter().copied()).collect();
         let options = ClusterOptions::over(Storage::bucket(&store, "kill"));
         let options = options.with_ingesters(ingesters).with_flags(&flags);
         let cluster = Cluster::start(FIRN, &dir.join("cluster"), &options).unwrap();
-        let mut world =
-            World { cluster, store, ledgers: Vec::new(), settled: Vec::new(), dir: dir.to_path_buf() };
+        let mut world = World {
+            cluster,
+            store,
+            ledgers: Vec::new(),
+            settled: Vec::new(),
+            dir: dir.to_path_buf(),
+            compacts: !own_flags.is_empty(),
+        };
         world.change_clients();
         Some(world)
     }
@@ -149,7 +210,8 @@ impl World {
     fn work(&mut self, what: impl FnOnce(&mut Cluster) -> Result<(), String>) {
         let done = AtomicBool::new(false);
         let (push, ingesters) = (self.cluster.push.clone(), self.cluster.ingesters.clone());
-        let World { cluster, ledgers, .. } = self;
+        let compactor = self.cluster.url("compactor").unwrap();
+        let World { cluster, ledgers, compacts, .. } = self;
         thread::scope(|scope| {
             for ledger in ledgers.iter_mut() {
                 let (done, push) = (&done, &push);
@@ -164,6 +226,9 @@ impl World {
                 while !done.load(Ordering::Relaxed) {
                     // What a flush answers while processes die does not matter.
                     let _answers: Vec<_> = ingesters.iter().map(|url| flush(url)).collect();
+                    if *compacts {
+                        give_work(&push, &compactor);
+                    }
                     thread::sleep(Duration::from_millis(100));
                 }
             });
@@ -174,12 +239,12 @@ impl World {
     }
 
     /// Lets a process run with a fault until it dies of it, and starts it again. Whether it did.
-    fn die_at(&mut self, name: &str, fault: &str) -> bool {
+    fn die_at(&mut self, name: &str, fault: &str, within: Duration) -> bool {
         let mut died = false;
         self.work(|cluster| {
             cluster.kill(name)?;
             died = !cluster.start_or_die(name, &[("FIRN_FAULT", fault)])?
-                || wait_until(Duration::from_millis(1500), || {
+                || wait_until(within, || {
                     cluster.child(name).is_ok_and(|child| !child.is_running()).then_some(())
                 })
                 .is_some();
@@ -204,12 +269,23 @@ impl World {
         sum
     }
 
+    /// Waits until retention took what was too old, and then keeps the compactor from taking files away from readers.
+    fn let_go_of_what_is_too_old(&mut self) {
+        let long_ago = seconds(now_ms() - 5 * 86_400_000 + 60_000);
+        let gone = || (self.cluster.number("count_over_time(too_old[1d])", &long_ago).is_err()).then_some(());
+        wait_until(Duration::from_secs(30), gone).unwrap();
+        self.cluster.kill("compactor").unwrap();
+    }
+
     /// Sends what is in doubt, flushes, and counts what then lies in the table.
     fn finish(&mut self) -> String {
         self.settle();
         self.cluster.flush_all().unwrap();
         self.ledgers = std::mem::take(&mut self.settled);
         let count = self.check("after the last flush");
+        if self.compacts {
+            self.let_go_of_what_is_too_old();
+        }
         let folder = self.dir.join("downloaded");
         let n_objects = download(&self.store, "kill", &folder.join("tables")).unwrap();
         let expected =

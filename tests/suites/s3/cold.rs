@@ -58,6 +58,7 @@ async fn one_series(bucket: &Arc<Bucket>, metric: usize, host: usize) -> usize {
     let request = SelectRequest {
         matchers: vec![is("__name__", name(metric)), is("instance", instance(host))],
         range: TimeRange::new(MIDNIGHT, MIDNIGHT + DAY_MS),
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };

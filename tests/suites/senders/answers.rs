@@ -9,13 +9,13 @@ const TOLERANCE: f64 = 1e-9;
 
 /// Answers that are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     /// Numbers and names that were compared.
-    pub(super) n_compared: usize,
+    pub(crate) n_compared: usize,
 }
 
 /// Compares whole answers, annotations included; `Err` tells the first difference.
-pub(super) fn compare(truth: &Value, found: &Value) -> Result<Comparison, String> {
+pub(crate) fn compare(truth: &Value, found: &Value) -> Result<Comparison, String> {
     for key in ["warnings", "infos"] {
         let notes = |answer: &Value| -> BTreeSet<String> {
             let list = answer[key].as_array().into_iter().flatten();

@@ -3,7 +3,7 @@
 //! Prometheus 3.15 writes everything to two Firns. One is not flushed before the first comparison and then flushed
 //! whole, the other is flushed half way, so the same questions are put to the head, to blocks and to both halves.
 
-mod answers;
+pub(crate) mod answers;
 mod fleet;
 mod loadgen;
 mod otlp;

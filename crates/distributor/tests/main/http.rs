@@ -37,7 +37,7 @@ fn all_of(batch: &Batch) -> Pushed {
         n_floats: batch.shards.iter().map(|shard| shard.values.len()).sum(),
         n_histograms: batch.shards.iter().map(|shard| shard.histograms.len()).sum(),
         n_exemplars: batch.shards.iter().map(|shard| shard.exemplars.len()).sum(),
-        refused: Vec::new(),
+        ..Pushed::default()
     }
 }
 

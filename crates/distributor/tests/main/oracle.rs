@@ -83,6 +83,8 @@ fn decode_with(
             RefusalReason::InvalidHistogram => seen.refused_histograms += refusal.n_samples,
             RefusalReason::InvalidExemplar => seen.refused_exemplars += refusal.n_samples,
             RefusalReason::TooOld | RefusalReason::TooFarInFuture => seen.refused_times += refusal.n_samples,
+            // It brought nothing that could be seen.
+            RefusalReason::EmptySeries => assert_eq!(refusal.n_samples, 0),
             other => panic!("{other:?}"),
         }
     }

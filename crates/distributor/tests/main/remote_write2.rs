@@ -297,6 +297,29 @@ async fn good_samples_are_stored_and_counted_beside_bad_ones_of_every_kind() {
 }
 
 #[tokio::test]
+async fn a_series_with_nothing_to_store_is_named_and_its_neighbours_are_kept() {
+    let stand = stand();
+    let mut request = everything2();
+    request.timeseries.retain(|series| !series.samples.is_empty());
+    request.timeseries.truncate(3);
+    let mut empty = request.timeseries[1].clone();
+    (empty.samples, empty.metadata) = (vec![], None);
+    (empty.histograms, empty.exemplars) = (vec![], vec![]);
+    let n_samples: usize = request.timeseries.iter().map(|series| series.samples.len()).sum();
+    let all = told(&push(&stand, &request).await);
+    request.timeseries.insert(1, empty.clone());
+    let answer = push(&stand, &request).await;
+    assert_eq!(told(&answer), (400, all.1), "{answer:?}");
+    let said = format!("(0 samples refused, {n_samples} stored)");
+    assert!(answer.body.starts_with("series has neither samples nor histograms: {"), "{answer:?}");
+    assert!(answer.body.ends_with(&said), "{answer:?}");
+    // One that only describes its family does bring something, and so does an exemplar alone.
+    empty.metadata = everything2().timeseries.iter().find_map(|series| series.metadata);
+    let only_described = pb2::Request { symbols: request.symbols.clone(), timeseries: vec![empty] };
+    assert_eq!(told(&push(&stand, &only_described).await), (204, [Some(0); 3]));
+}
+
+#[tokio::test]
 async fn what_the_ingester_refuses_is_not_counted_as_written() {
     let stand = stand();
     let mut pushed = Pushed { n_floats: 7, n_histograms: 2, n_exemplars: 1, ..Pushed::default() };

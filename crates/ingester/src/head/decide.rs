@@ -1,12 +1,11 @@
 //! Which samples of a batch are accepted: the decision that is logged and then applied.
 
 mod exemplars;
+mod refusals;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::{HashMap, HashTable};
-use limits::format_duration;
 use model::{Batch, BatchSeries, EMPTY, SeriesId, ShardBatch, is_empty_cell};
 use wire::RefusalReason;
 
@@ -161,7 +160,13 @@ impl Decider<'_> {
                 continue;
             }
             out.has_bursts |= floats.len() > 1;
-            let Some(mut target) = self.target(series, previous, guess, out) else {
+            let target = self.target(series, previous, guess, out);
+            if target.is_none_or(|target| target.series_ref == NO_REF) && self.batch.labels(series).is_empty()
+            {
+                out.pushed.unknown.push(series.id);
+                continue;
+            }
+            let Some(mut target) = target else {
                 let n_samples = floats.len() + histograms.len();
                 if n_samples > 0 {
                     self.refuse_series(series, n_samples, out);
@@ -376,41 +381,6 @@ impl Decider<'_> {
         out.new_series.push(NewSeries { series_ref, id: series.id, labels: series.labels });
         true
     }
-
-    /// A sample where there is one: the same again is taken and dropped, another one refused.
-    fn settle(&self, series: &BatchSeries, ts: i64, pushed: Pushed, stored: Stored, out: &mut Decision) {
-        if pushed.is(stored) {
-            pushed.count(&mut out.pushed);
-            return;
-        }
-        out.pushed.refuse(RefusalReason::DuplicateTimestamp, 1, || {
-            let labels = ShardHead::describe(self.batch.labels(series));
-            format!("duplicate sample for timestamp {ts}: {stored} is stored, {pushed} was pushed, series {labels}")
-        });
-    }
-
-    fn refuse(&self, reason: RefusalReason, series: &BatchSeries, ts: i64, out: &mut Decision) {
-        out.pushed.refuse(reason, 1, || {
-            let labels = ShardHead::describe(self.batch.labels(series));
-            let millis = |ms| format_duration(Duration::from_millis(ms));
-            if reason == RefusalReason::TooOld {
-                let window = millis(self.rules.out_of_order_window_ms);
-                let min = self.rules.min_time;
-                format!("sample at {ts} is older than {min}, the limit out_of_order_window is {window}, series {labels}")
-            } else {
-                let grace = millis(self.rules.creation_grace_period_ms);
-                let max = self.rules.max_time;
-                format!("sample at {ts} is newer than {max}, the limit creation_grace_period is {grace}, series {labels}")
-            }
-        });
-    }
-
-    fn refuse_series(&self, series: &BatchSeries, n_samples: usize, out: &mut Decision) {
-        out.pushed.refuse(RefusalReason::SeriesLimit, n_samples, || {
-            let labels = ShardHead::describe(self.batch.labels(series));
-            format!("the limit max_series of {} is reached, series {labels}", self.rules.max_series)
-        });
-    }
 }
 
 impl Target {
@@ -490,41 +460,6 @@ impl Request {
         self.has_floats = true;
         for (at, series_ref) in out.refs.iter().enumerate() {
             self.floats.insert((*series_ref, out.timestamps[at]), out.values[at].to_bits());
-        }
-    }
-}
-
-impl Pushed {
-    fn count(self, pushed: &mut wire::Pushed) {
-        match self {
-            Pushed::Float(_) => pushed.n_floats += 1,
-            Pushed::Histogram(_) => pushed.n_histograms += 1,
-        }
-    }
-
-    fn is(self, stored: Stored) -> bool {
-        match (self, stored) {
-            (Pushed::Float(a), Stored::Float(b) | Stored::Flushed(b)) => a == b,
-            (Pushed::Histogram(a), Stored::Histogram(b) | Stored::Flushed(b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Stored {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stored::Float(bits) | Stored::Flushed(bits) => write!(f, "{}", f64::from_bits(*bits)),
-            Stored::Histogram(_) => f.write_str("a histogram"),
-        }
-    }
-}
-
-impl std::fmt::Display for Pushed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Pushed::Float(bits) => write!(f, "{}", f64::from_bits(*bits)),
-            Pushed::Histogram(_) => f.write_str("another histogram"),
         }
     }
 }

@@ -24,6 +24,7 @@ const HINT_SHIFT: u8 = 2;
 pub(super) struct HistogramLog {
     bytes: Vec<u8>,
     last: Last,
+    min_time: i64,
     max_time: i64,
     n_samples: usize,
 }
@@ -44,6 +45,7 @@ impl HistogramLog {
         }
         push_entry(&mut self.bytes, &self.last, &sample);
         let is_first = self.n_samples == 0;
+        self.min_time = if is_first { sample.timestamp } else { self.min_time.min(sample.timestamp) };
         self.max_time = if is_first { sample.timestamp } else { self.max_time.max(sample.timestamp) };
         self.n_samples += 1;
         self.last = Last {
@@ -64,6 +66,19 @@ impl HistogramLog {
     /// The newest timestamp with the hash of its histogram.
     pub(super) fn newest(&self) -> Option<(i64, u64)> {
         self.stored(self.max_time).map(|hash| (self.max_time, hash))
+    }
+
+    /// The oldest timestamp.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        (self.n_samples > 0).then_some(self.min_time)
+    }
+
+    /// The timestamp and the buckets of the sample that came last.
+    pub(super) fn latest(&self) -> Option<(i64, u64)> {
+        match &self.last.histogram {
+            Some(histogram) => Some((self.last.timestamp, n_buckets(histogram))),
+            None => self.iter().last().map(|sample| (sample.timestamp, n_buckets(&sample.histogram))),
+        }
     }
 
     /// The samples in the range, ascending.
@@ -126,6 +141,15 @@ pub(super) fn hash(histogram: &Histogram) -> u64 {
 /// What is stored of a reset hint: that there was none follows from the neighbours, which late data may change.
 pub(super) fn stored_hint(hint: ResetHint) -> ResetHint {
     if hint == ResetHint::No { ResetHint::Unknown } else { hint }
+}
+
+/// Positive and negative buckets.
+fn n_buckets(histogram: &Histogram) -> u64 {
+    let n = match &histogram.counts {
+        Counts::Int { positive, negative, .. } => positive.len() + negative.len(),
+        Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+    };
+    n as u64
 }
 
 fn heap_bytes(histogram: &Histogram) -> usize {

@@ -32,6 +32,7 @@ mod rows;
 mod select;
 mod series;
 mod starts;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +52,7 @@ use series::{MOVED, SeriesTable};
 
 pub use frozen::{Frozen, Reading};
 pub use metrics::MetricCounts;
+pub use stats::{Chosen, Extent, PairCount};
 
 /// What the allocator keeps beside an allocation (glibc: 8 bytes, and rounding to 16).
 const MALLOC: usize = 12;
@@ -181,6 +183,8 @@ pub struct ShardHead {
     tail: u32,
     /// Forgotten series that the postings still name.
     n_forgotten: usize,
+    /// How often the postings were made anew, which numbers their pairs anew.
+    n_rebuilds: u32,
     /// A decision waits to be applied, so no series may go.
     is_deciding: bool,
     request: Request,
@@ -224,6 +228,7 @@ impl ShardHead {
             frozen: Vec::new(),
             tail: series::NO_REF,
             n_forgotten: 0,
+            n_rebuilds: 0,
             is_deciding: false,
             request: Request::default(),
             counting: Counting::default(),
@@ -278,6 +283,13 @@ impl ShardHead {
                 series.flushed_bits = bits;
             }
         }
+    }
+
+    /// The times of the windows that have samples here, whether they still fill or are being cut.
+    pub fn held(&self) -> impl Iterator<Item = TimeRange> + '_ {
+        let open = self.open.iter().map(|generation| generation.start);
+        let starts = open.chain(self.frozen.iter().map(|frozen| frozen.window_start()));
+        starts.map(|start| TimeRange::new(start, start.saturating_add(self.config.window_ms - 1)))
     }
 
     /// The open windows, oldest first.
@@ -396,6 +408,7 @@ impl ShardHead {
     /// Labels and postings without what the forgotten series left behind.
     fn rebuild_index(&mut self) {
         self.n_forgotten = 0;
+        self.n_rebuilds += 1;
         self.series.rebuild_arena();
         self.postings = Postings::default();
         for (series_ref, series) in self.series.iter() {

@@ -27,6 +27,8 @@ pub(super) struct Postings {
     last: Vec<(u32, u32)>,
     is_unsorted: bool,
     n_list_bytes: usize,
+    /// Of the names and the lists of their pairs: the sum is asked for after each push.
+    n_name_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -118,18 +120,26 @@ impl Postings {
         values
     }
 
+    /// How many pairs of a name and a value there are; they are numbered in the order of birth.
+    pub(super) fn n_pairs(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// A pair: its name, its value, and the series that have it, forgotten ones included.
+    pub(super) fn pair_at<'a>(&'a self, pair: u32, arena: &'a Arena) -> (&'a Arc<str>, &'a [u8], &'a [u32]) {
+        let name = self.pairs[pair as usize].name & !ONLY;
+        (&self.texts[name as usize], self.value_bytes(pair, arena), self.refs(pair))
+    }
+
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        let names: usize = self.names.keys().map(|name| name.len() + 32).sum();
-        let pairs_of: usize = self.pairs_of.iter().map(|pairs| 24 + 4 * pairs.capacity()).sum();
-        names
-            + pairs_of
+        self.n_list_bytes
+            + self.n_name_bytes
             + 16 * self.texts.capacity()
             + self.names.allocation_size()
             + size_of::<Pair>() * self.pairs.capacity()
             + self.by_pair.allocation_size()
             + size_of::<Vec<u32>>() * self.lists.capacity()
-            + self.n_list_bytes
     }
 
     /// The pair's number; `None` when the pair was just born with this series as its only one.
@@ -162,8 +172,10 @@ impl Postings {
         grow(&mut self.pairs);
         self.pairs.push(Pair { name: name_at | ONLY, value: value_at, list: series_ref });
         let pairs_of = &mut self.pairs_of[name_at as usize];
+        let before = pairs_of.capacity();
         grow(pairs_of);
         pairs_of.push(pair);
+        self.n_name_bytes += 4 * (pairs_of.capacity() - before);
         self.by_pair.insert_unique(spread(bits), (bits, pair), |(bits, _)| spread(*bits));
         None
     }
@@ -176,6 +188,7 @@ impl Postings {
         self.pairs_of.push(Vec::new());
         let text: Arc<str> = name.into();
         self.texts.push(Arc::clone(&text));
+        self.n_name_bytes += 32 + name.len() + size_of::<Vec<u32>>();
         self.names.insert(text, at);
         at
     }

@@ -41,10 +41,10 @@ pub(super) struct GroupRows {
 /// ```
 #[derive(Debug)]
 pub(super) struct Block {
-    min_time: i64,
+    pub min_time: i64,
     max_time: i64,
     data: Box<[u8]>,
-    n_slots: u32,
+    pub n_slots: u32,
     times_len: u16,
     n_rows: u8,
     /// Whether a column's length takes two bytes instead of one.

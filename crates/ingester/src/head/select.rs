@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 use model::{ExemplarSeries, Labels, Matcher, SeriesData, TimeRange, compare_runs};
-use wire::{SelectBudget, SelectError};
+use wire::{SERIES_BYTES, SelectBudget, SelectError, SeriesRange};
 
 use super::ShardHead;
 use super::generation::Generation;
@@ -11,6 +11,11 @@ use super::series::HAS_HISTOGRAMS;
 
 /// Timelines of one select, by generation and place of the rows: made once per group.
 type Timelines = HashMap<(usize, usize), Timeline>;
+
+/// What putting a series in its place takes: its reference, its run's address, and both again while they are sorted.
+const ORDERED_BYTES: u64 = 40;
+/// What labels take in a list besides their bytes.
+const LABELS_BYTES: u64 = 64;
 
 impl ShardHead {
     /// The series that match with their samples in the range, sorted by labels. Columns of one series do not
@@ -21,13 +26,30 @@ impl ShardHead {
         range: TimeRange,
         budget: &SelectBudget,
     ) -> Result<Vec<SeriesData>, SelectError> {
+        self.select_within(None, matchers, range, budget)
+    }
+
+    /// The same of some of the series, if not all.
+    pub fn select_within(
+        &self,
+        within: Option<&SeriesRange>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        budget: &SelectBudget,
+    ) -> Result<Vec<SeriesData>, SelectError> {
         let mut timelines = Timelines::new();
         let mut buffer = Vec::new();
         let mut selected = Vec::new();
         if !self.generations().any(|(_, generation)| generation.overlaps(range)) {
             return Ok(selected);
         }
-        for (run, series_ref) in self.in_order(self.resolve(matchers)) {
+        let mut refs = self.resolve(matchers);
+        if let Some(within) = within {
+            let run_of = |series_ref: u32| self.series.get(series_ref).map(|series| self.series.run(series));
+            refs.retain(|series_ref| run_of(*series_ref).is_some_and(|run| within.contains(run)));
+        }
+        let _ordered = budget.bytes.hold(ORDERED_BYTES * refs.len() as u64)?;
+        for (run, series_ref) in self.in_order(refs) {
             let collected = self.collect(series_ref, range, &mut timelines, &mut buffer);
             if collected.n_samples == 0 {
                 continue;
@@ -36,7 +58,8 @@ impl ShardHead {
             let cells: usize = collected.floats.iter().map(|column| column.values.len()).sum();
             budget.series.take(1)?;
             budget.samples.take(collected.n_samples as u64)?;
-            budget.bytes.take((labels.run().len() + 8 * cells + 256 * collected.histograms.len()) as u64)?;
+            let content = (labels.run().len() + 8 * cells + 256 * collected.histograms.len()) as u64;
+            budget.bytes.take(SERIES_BYTES + content)?;
             selected.push(collected.into_series(labels));
         }
         Ok(selected)
@@ -56,7 +79,7 @@ impl ShardHead {
             }
             let labels = Labels::of_canonical_run(run);
             budget.series.take(1)?;
-            budget.bytes.take(labels.run().len() as u64)?;
+            budget.bytes.take(LABELS_BYTES + labels.run().len() as u64)?;
             matching.push(labels);
         }
         Ok(matching)
@@ -113,7 +136,7 @@ impl ShardHead {
         refs
     }
 
-    fn resolve_any(&self, selectors: &[Vec<Matcher>]) -> Vec<u32> {
+    pub(super) fn resolve_any(&self, selectors: &[Vec<Matcher>]) -> Vec<u32> {
         match selectors {
             [] => self.resolve(&[]),
             [one] => self.resolve(one),
@@ -138,7 +161,7 @@ impl ShardHead {
     }
 
     /// Frozen generations, then open ones, each with a number of its own.
-    fn generations(&self) -> impl Iterator<Item = (usize, &Generation)> {
+    pub(super) fn generations(&self) -> impl Iterator<Item = (usize, &Generation)> {
         let frozen = self.frozen.iter().map(|frozen| frozen.generation());
         frozen.chain(&self.open).enumerate()
     }
@@ -172,7 +195,7 @@ impl ShardHead {
         collected
     }
 
-    fn has_samples(&self, series_ref: u32, range: TimeRange) -> bool {
+    pub(super) fn has_samples(&self, series_ref: u32, range: TimeRange) -> bool {
         let has_histograms =
             self.series.get(series_ref).is_some_and(|series| series.flags & HAS_HISTOGRAMS != 0);
         self.generations().filter(|(_, generation)| generation.overlaps(range)).any(|(number, generation)| {

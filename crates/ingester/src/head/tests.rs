@@ -38,7 +38,14 @@ pub(super) fn batch(floats: &[Float], histograms: &[(&Labels, HistogramSample)])
         let from = batch.bytes.len() as u32;
         batch.bytes.extend_from_slice(labels.run());
         let labels_at = (from, batch.bytes.len() as u32);
-        BatchSeries { id: labels.id(), labels: labels_at, n_floats: 0, n_histograms: 0, n_exemplars: 0 }
+        BatchSeries {
+            id: labels.id(),
+            labels: labels_at,
+            is_known: false,
+            n_floats: 0,
+            n_histograms: 0,
+            n_exemplars: 0,
+        }
     };
     for run in floats.chunk_by(|a, b| a.0 == b.0) {
         part.series.push(BatchSeries { n_floats: run.len() as u32, ..entry(run[0].0, &mut batch) });

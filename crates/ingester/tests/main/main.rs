@@ -2,6 +2,7 @@
 //! happens, what was acknowledged is compared with what the head and the table answer together.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bare;
 mod bounded;
 mod cuts;
 mod exemplars;
@@ -12,6 +13,8 @@ mod log;
 mod logged;
 mod metadata;
 mod points;
+mod silent;
 mod starts;
+mod stats;
 mod versions;
 mod world;

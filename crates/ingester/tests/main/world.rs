@@ -289,7 +289,14 @@ fn series_of(batch: &mut Batch, labels: &Labels) -> BatchSeries {
     let from = batch.bytes.len() as u32;
     batch.bytes.extend_from_slice(labels.run());
     let to = batch.bytes.len() as u32;
-    BatchSeries { id: labels.id(), labels: (from, to), n_floats: 0, n_histograms: 0, n_exemplars: 0 }
+    BatchSeries {
+        id: labels.id(),
+        labels: (from, to),
+        is_known: false,
+        n_floats: 0,
+        n_histograms: 0,
+        n_exemplars: 0,
+    }
 }
 
 fn part_of<'a>(batch: &'a mut Batch, labels: &Labels) -> &'a mut ShardBatch {
@@ -305,6 +312,7 @@ pub(crate) fn everything(min_table_version: Option<u64>) -> SelectRequest {
     SelectRequest {
         matchers: vec![Matcher::new("__name__", MatcherOp::NotEqual, "").unwrap()],
         range: TimeRange::ALL,
+        within: None,
         budget: SelectBudget::unlimited(),
         min_table_version,
     }

@@ -33,6 +33,43 @@ impl Mean {
             kahan_inc(value / self.count, kept * self.value, kept * self.compensation);
     }
 
+    /// Takes in what another mean was made of.
+    pub(crate) fn merge(&mut self, other: &Mean) {
+        if other.count == 0.0 || self.count == 0.0 {
+            if self.count == 0.0 {
+                *self = *other;
+            }
+            return;
+        }
+        let count = self.count + other.count;
+        if !self.is_running && !other.is_running {
+            let (sum, compensation) = kahan_inc(other.value, self.value, self.compensation);
+            if !sum.is_infinite() {
+                *self = Mean { count, value: sum, compensation: compensation + other.compensation, is_running: false };
+                return;
+            }
+        }
+        let (own, other) = (self.running(), other.running());
+        let (own_part, other_part) = (own.count / count, other.count / count);
+        let (value, compensation) =
+            kahan_inc(other.value * other_part, own.value * own_part, own.compensation * own_part);
+        let compensation =
+            if value.is_finite() { compensation + other.compensation * other_part } else { compensation };
+        *self = Mean { count, value, compensation, is_running: true };
+    }
+
+    fn running(&self) -> Mean {
+        match self.is_running {
+            true => *self,
+            false => Mean {
+                value: self.value / self.count,
+                compensation: self.compensation / self.count,
+                is_running: true,
+                ..*self
+            },
+        }
+    }
+
     pub(crate) fn get(&self) -> f64 {
         match self.is_running {
             true => self.value + self.compensation,
@@ -75,6 +112,39 @@ impl HistogramMean {
         let mut part = histogram.clone();
         part.div(self.count);
         self.value.kahan_add(&part, &mut self.compensation)
+    }
+
+    /// Takes in what another mean was made of.
+    pub(crate) fn merge(&mut self, mut other: HistogramMean) -> Result<Combined, HistogramOpError> {
+        let count = self.count + other.count;
+        if !self.is_running && !other.is_running {
+            let (mut sum, mut compensation) = (self.value.clone(), self.compensation.clone());
+            let combined = sum.kahan_add(&other.value, &mut compensation)?;
+            if !sum.has_overflow() {
+                (self.value, self.compensation, self.count) = (sum, compensation, count);
+                self.make_good(other.compensation)?;
+                return Ok(combined);
+            }
+        }
+        for mean in [&mut *self, &mut other] {
+            if !mean.is_running {
+                mean.is_running = true;
+                mean.scale(FloatHistogram::div);
+            }
+            mean.scale(|histogram, own| histogram.mul(own / count));
+        }
+        self.count = count;
+        let combined = self.value.kahan_add(&other.value, &mut self.compensation)?;
+        self.make_good(other.compensation)?;
+        Ok(combined)
+    }
+
+    /// Adds what rounding took away elsewhere.
+    fn make_good(&mut self, lost: Option<FloatHistogram>) -> Result<(), HistogramOpError> {
+        match lost {
+            Some(lost) => self.value.kahan_add(&lost, &mut self.compensation).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn finish(mut self) -> FloatHistogram {

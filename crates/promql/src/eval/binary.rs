@@ -4,6 +4,7 @@ use super::element::{Element, FloatOp, changes_meaning, operate};
 use super::{EvalError, Evaluator, Grid, Row, Sink, is_scalar};
 use crate::annotations::Notice;
 use crate::ast::{Binary, BinaryOp, Span};
+use crate::text::quote;
 
 impl Evaluator<'_> {
     pub(crate) fn binary_rows(
@@ -35,8 +36,9 @@ impl Evaluator<'_> {
                 FloatOp::Compute(compute) => compute(*a, b),
                 FloatOp::Compare(holds) => f64::from(u8::from(holds(*a, b))),
                 FloatOp::Undefined => {
-                    let message = "unexpected error: operator not allowed between scalars";
-                    return Err(EvalError::Execution(message.to_string()));
+                    let op = quote(binary.op.symbol());
+                    let message = format!("operator {op} not allowed for Scalar operations");
+                    return Err(EvalError::Execution(message));
                 }
             };
         }

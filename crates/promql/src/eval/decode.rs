@@ -52,6 +52,12 @@ impl<'d> Decoded<'d> {
         Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms }
     }
 
+    /// The memory that it takes besides the series.
+    pub(super) fn bytes(&self) -> usize {
+        let of_one = |one: &DecodedHistogram| size_of::<DecodedHistogram>() + histogram_bytes(&one.histogram);
+        size_of::<Decoded<'_>>() + self.histograms.iter().map(of_one).sum::<usize>()
+    }
+
     /// The samples without stale markers.
     pub(crate) fn track(&self) -> Track<'_> {
         let (times, values) = if any_cell(self.values, is_stale) {
@@ -175,6 +181,11 @@ pub(crate) fn weight(histogram: &FloatHistogram) -> u64 {
         + histogram.custom_values.len();
     // Prometheus: the size of its histogram without buckets and of the timestamp, over that of a float sample.
     (168 + 8 * words as u64 + 8) / 16
+}
+
+/// The memory that a histogram takes.
+pub(super) fn histogram_bytes(histogram: &FloatHistogram) -> usize {
+    16 * weight(histogram) as usize + 64
 }
 
 /// Whether a sample's start timestamp, seen beside its predecessor's, tells that the counter began anew. Samples

@@ -9,7 +9,7 @@ use model::{Labels, METRIC_NAME, SeriesId, push_label};
 use super::binary::LastNotices;
 use super::element::{Element, changes_meaning, operate};
 use super::vector::duplicate_labels;
-use super::{EvalError, Evaluator, Grid, Head, Sink, Vector};
+use super::{EvalError, Evaluator, Grid, Head, Lease, PLACE_BYTES, Sink, Vector};
 use crate::ast::{Binary, BinaryOp, Cardinality, Span, VectorMatching};
 use crate::functions::labels::{is_metadata, to_go};
 
@@ -61,54 +61,60 @@ impl Evaluator<'_> {
             return Err(EvalError::Execution("unexpected error: vectors without matching".to_string()));
         };
         let (left, right) = (self.vector(&binary.lhs, grid)?, self.vector(&binary.rhs, grid)?);
+        let _signatures = self.lease(MATCHED_BYTES * (left.len() + right.len()))?;
         let result = match binary.op {
             BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
-                set_operation(binary.op, &left, &right, Signature::new(matching), grid)?
+                self.set_operation(binary.op, &left, &right, Signature::new(matching), grid)?
             }
             _ => {
                 let is_swapped = matching.cardinality == Cardinality::OneToMany;
                 let (many, one) = if is_swapped { (&right, &left) } else { (&left, &right) };
-                let mut join = Join::new(self, binary, matching, many, one, grid);
+                let mut join = Join::new(self, binary, matching, many, one, grid)?;
                 join.refuse_duplicates();
-                join.pair_many();
-                join.pair_unmatched();
+                join.pair_many()?;
+                join.pair_unmatched()?;
                 join.finish(span)?
             }
         };
         self.release(left);
         self.release(right);
-        result.emit_all(sink)
+        self.emit(result, sink)
+    }
+
+    fn set_operation(
+        &self,
+        op: BinaryOp,
+        left: &Vector,
+        right: &Vector,
+        mut signature: Signature<'_>,
+        grid: Grid,
+    ) -> Result<Vector, EvalError> {
+        let of_left = signature.of_all(left);
+        let of_right = signature.of_all(right);
+        let signatures = signature.numbers.len();
+        let _presence = self.lease(signatures.saturating_mul(grid.steps))?;
+        let mut result = Output::new(self, grid);
+        if op == BinaryOp::Or {
+            let in_left = presence(left, &of_left, signatures);
+            for row in 0..left.len() {
+                result.copy(left, row, |_| true)?;
+            }
+            for (row, number) in of_right.iter().enumerate() {
+                result.copy(right, row, |step| !in_left[number * grid.steps + step])?;
+            }
+            return Ok(result.vector);
+        }
+        let in_right = presence(right, &of_right, signatures);
+        let wanted = op == BinaryOp::And;
+        for (row, number) in of_left.iter().enumerate() {
+            result.copy(left, row, |step| in_right[number * grid.steps + step] == wanted)?;
+        }
+        Ok(result.vector)
     }
 }
 
-fn set_operation(
-    op: BinaryOp,
-    left: &Vector,
-    right: &Vector,
-    mut signature: Signature<'_>,
-    grid: Grid,
-) -> Result<Vector, EvalError> {
-    let of_left = signature.of_all(left);
-    let of_right = signature.of_all(right);
-    let signatures = signature.numbers.len();
-    let mut result = Output::new(grid);
-    if op == BinaryOp::Or {
-        let in_left = presence(left, &of_left, signatures);
-        for row in 0..left.len() {
-            result.copy(left, row, |_| true)?;
-        }
-        for (row, number) in of_right.iter().enumerate() {
-            result.copy(right, row, |step| !in_left[number * grid.steps + step])?;
-        }
-        return Ok(result.vector);
-    }
-    let in_right = presence(right, &of_right, signatures);
-    let wanted = op == BinaryOp::And;
-    for (row, number) in of_left.iter().enumerate() {
-        result.copy(left, row, |step| in_right[number * grid.steps + step] == wanted)?;
-    }
-    Ok(result.vector)
-}
+/// What finding the signature of a row takes, and the rows of a signature.
+const MATCHED_BYTES: usize = 2 * PLACE_BYTES;
 
 /// By signature and step, whether there is a sample.
 fn presence(rows: &Vector, signatures: &[usize], n_signatures: usize) -> Vec<bool> {
@@ -124,24 +130,27 @@ fn presence(rows: &Vector, signatures: &[usize], n_signatures: usize) -> Vec<boo
 
 /// The rows of a result. Samples with equal labels at different steps make one row, except in an instant query,
 /// where names that are still to go decide in the end what is equal.
-struct Output {
+struct Output<'e> {
+    evaluator: &'e Evaluator<'e>,
     vector: Vector,
     rows: HashMap<SeriesId, usize>,
     is_instant: bool,
 }
 
-impl Output {
-    fn new(grid: Grid) -> Output {
-        Output { vector: Vector::new(grid.steps), rows: HashMap::new(), is_instant: grid.steps == 1 }
+impl<'e> Output<'e> {
+    fn new(evaluator: &'e Evaluator<'e>, grid: Grid) -> Output<'e> {
+        let is_instant = grid.steps == 1;
+        Output { evaluator, vector: Vector::new(grid.steps), rows: HashMap::new(), is_instant }
     }
 
-    fn row(&mut self, labels: &Labels, drop_name: bool) -> usize {
-        let head = || Head { labels: labels.clone(), drop_name };
-        if self.is_instant {
-            return self.vector.push_empty(head());
+    fn row(&mut self, labels: &Labels, drop_name: bool) -> Result<usize, EvalError> {
+        let next = self.vector.len();
+        let row = if self.is_instant { next } else { *self.rows.entry(labels.id()).or_insert(next) };
+        if row == next {
+            self.vector.push_empty(Head { labels: labels.clone(), drop_name });
+            self.evaluator.account(&mut self.vector)?;
         }
-        let vector = &mut self.vector;
-        *self.rows.entry(labels.id()).or_insert_with(|| vector.push_empty(head()))
+        Ok(row)
     }
 
     fn put(&mut self, row: usize, step: usize, value: Element) -> Result<(), EvalError> {
@@ -163,7 +172,7 @@ impl Output {
                 let head = from.head(row);
                 let into = match into {
                     Some(into) => into,
-                    None => *into.insert(self.row(&head.labels, head.drop_name)),
+                    None => *into.insert(self.row(&head.labels, head.drop_name)?),
                 };
                 self.put(into, step, element)?;
             }
@@ -194,7 +203,7 @@ struct Join<'j> {
     /// The steps at which anything can come of it.
     active: Vec<usize>,
     steps: usize,
-    output: Output,
+    output: Output<'j>,
     /// By signature and step, whether a sample of the side "many" found its match.
     matched: Vec<bool>,
     /// With `group_left`: at which steps a signature has given a result with certain labels.
@@ -202,6 +211,8 @@ struct Join<'j> {
     given_by: HashMap<(usize, SeriesId), usize>,
     notices: LastNotices<'j>,
     trouble: Option<Trouble>,
+    /// For `matched` and `given`.
+    room: Lease<'j>,
 }
 
 /// The first thing that went wrong, in the order of steps.
@@ -227,7 +238,7 @@ impl<'j> Join<'j> {
         many: &'j Vector,
         one: &'j Vector,
         grid: Grid,
-    ) -> Join<'j> {
+    ) -> Result<Join<'j>, EvalError> {
         let mut signature = Signature::new(matching);
         let of_many = signature.of_all(many);
         let of_one = signature.of_all(one);
@@ -243,7 +254,8 @@ impl<'j> Join<'j> {
             (false, false) => false,
             _ => fills,
         });
-        Join {
+        let room = evaluator.lease(signatures.saturating_mul(grid.steps))?;
+        Ok(Join {
             binary,
             matching,
             many,
@@ -254,12 +266,13 @@ impl<'j> Join<'j> {
             of_one,
             one_rows,
             steps: grid.steps,
-            output: Output::new(grid),
+            output: Output::new(evaluator, grid),
             given: Vec::new(),
             given_by: HashMap::new(),
             notices: LastNotices::new(evaluator),
             trouble: None,
-        }
+            room,
+        })
     }
 
     fn is_swapped(&self) -> bool {
@@ -311,10 +324,11 @@ impl<'j> Join<'j> {
     }
 
     /// Each sample of the side "many" with its match, or with the value to fill in.
-    fn pair_many(&mut self) {
+    fn pair_many(&mut self) -> Result<(), EvalError> {
         let fill = self.fill_of_one();
         let active = std::mem::take(&mut self.active);
         for row in 0..self.many.len() {
+            self.check()?;
             let signature = self.of_many[row];
             let mut partner: Option<(Option<usize>, Destination)> = None;
             for step in active.iter().copied() {
@@ -326,31 +340,38 @@ impl<'j> Join<'j> {
                 };
                 let Some(other) = other else { continue };
                 if partner.as_ref().is_none_or(|(known, _)| *known != one_row) {
-                    let destination = self.destination(signature, Some(row), one_row);
+                    let destination = self.destination(signature, Some(row), one_row)?;
                     partner = Some((one_row, destination));
                 }
                 if let Some((_, destination)) = &mut partner {
-                    self.pair(signature, step, (&sample, &other), destination, 1);
+                    self.pair(signature, step, (&sample, &other), destination, 1)?;
                 }
             }
         }
         self.active = active;
+        Ok(())
     }
 
     /// Each sample of the side "one" without a match, with the value to fill in.
-    fn pair_unmatched(&mut self) {
-        let Some(fill) = self.fill_of_many() else { return };
+    fn pair_unmatched(&mut self) -> Result<(), EvalError> {
+        let Some(fill) = self.fill_of_many() else { return Ok(()) };
         let active = std::mem::take(&mut self.active);
         for row in 0..self.one.len() {
+            self.check()?;
             let signature = self.of_one[row];
-            let mut destination = self.destination(signature, None, Some(row));
+            let mut destination = self.destination(signature, None, Some(row))?;
             for step in active.iter().copied() {
                 let Some(other) = element(self.one, row, step) else { continue };
                 if !self.matched[signature * self.steps + step] {
-                    self.pair(signature, step, (&Element::Float(fill), &other), &mut destination, 2);
+                    self.pair(signature, step, (&Element::Float(fill), &other), &mut destination, 2)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), EvalError> {
+        self.output.evaluator.plan.options.check()
     }
 
     /// What stands for a missing sample of the side "one". As in Prometheus, which has swapped the sides of
@@ -374,33 +395,38 @@ impl<'j> Join<'j> {
         (many, one): (&Element, &Element),
         destination: &mut Destination,
         phase: u8,
-    ) {
+    ) -> Result<(), EvalError> {
         let (lhs, rhs) = if self.is_swapped() { (one, many) } else { (many, one) };
         let operated = match operate(self.binary.op, lhs, rhs) {
             Ok(operated) => operated,
-            Err(unfit) => return self.notices.set(step, unfit.notice),
+            Err(unfit) => {
+                self.notices.set(step, unfit.notice);
+                return Ok(());
+            }
         };
         if let Some(notice) = operated.notice {
             self.notices.set(step, notice);
         }
         if let Err(error) = self.claim(signature, step, destination) {
-            return self.note_trouble(step, phase, error);
+            self.note_trouble(step, phase, error);
+            return Ok(());
         }
         let value = match self.binary.return_bool {
             true => Element::Float(f64::from(u8::from(operated.keep))),
             false if operated.keep => operated.value,
-            false => return,
+            false => return Ok(()),
         };
         let row = match destination.row {
             Some(row) => row,
             None => {
-                let row = self.output.row(&destination.labels, self.binary.return_bool);
+                let row = self.output.row(&destination.labels, self.binary.return_bool)?;
                 *destination.row.insert(row)
             }
         };
         if let Err(error) = self.output.put(row, step, value) {
             self.note_trouble(step, 3, error);
         }
+        Ok(())
     }
 
     /// Refuses a second sample where there may be one only.
@@ -426,7 +452,12 @@ impl<'j> Join<'j> {
 
     /// Where the results of a row of each side go. A side that is filled in has the labels by which it would have
     /// been found.
-    fn destination(&mut self, signature: usize, many: Option<usize>, one: Option<usize>) -> Destination {
+    fn destination(
+        &mut self,
+        signature: usize,
+        many: Option<usize>,
+        one: Option<usize>,
+    ) -> Result<Destination, EvalError> {
         let head = |rows: &Vector, row: usize| rows.head(row).labels.clone();
         let (many, one) = match (many, one) {
             (Some(many), Some(one)) => (head(self.many, many), head(self.one, one)),
@@ -442,17 +473,21 @@ impl<'j> Join<'j> {
             (None, None) => (Labels::empty(), Labels::empty()),
         };
         let labels = self.result_labels(&many, &one);
-        let given = (!self.is_one_to_one()).then(|| self.given(signature, labels.id()));
-        Destination { row: None, labels, given }
+        let given = match self.is_one_to_one() {
+            true => None,
+            false => Some(self.given(signature, labels.id())?),
+        };
+        Ok(Destination { row: None, labels, given })
     }
 
-    fn given(&mut self, signature: usize, labels: SeriesId) -> usize {
+    fn given(&mut self, signature: usize, labels: SeriesId) -> Result<usize, EvalError> {
         let next = self.given.len();
         let index = *self.given_by.entry((signature, labels)).or_insert(next);
         if index == next {
+            self.room.grow(2 * PLACE_BYTES + self.steps)?;
             self.given.push(vec![false; self.steps]);
         }
-        index
+        Ok(index)
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

@@ -9,24 +9,31 @@ mod binary;
 mod count_values;
 mod decode;
 mod element;
+mod held;
+mod histogram_states;
 mod matching;
 mod range;
 mod rank;
 mod result;
 mod selector;
+mod states;
 #[cfg(test)]
 mod tests;
 mod vector;
 
-use std::cell::{Cell as Shared, RefCell};
+use std::cell::RefCell;
+use std::sync::Arc;
 
 use model::{Classify, ErrorKind, SeriesData, Value};
 
 pub(crate) use average::{HistogramMean, Mean};
 pub use decode::set_reset_hints;
 pub(crate) use decode::{Decoded, Track, overlaps};
+use held::Held;
+pub(crate) use held::Lease;
+pub use held::{NoRoom, Room};
 pub(crate) use selector::{Aspect, Reference};
-pub(crate) use vector::{Assembler, Cell, Head, Row, Sink, Vector, empty_cells, negated};
+pub(crate) use vector::{Assembler, Cell, Head, PLACE_BYTES, Row, Sink, Vector, empty_cells, negated};
 
 use crate::annotations::{Annotations, Notice, Notices};
 use crate::ast::{Call, Expr, ExprKind, Span, UnaryOp, ValueType};
@@ -64,6 +71,9 @@ pub enum EvalError {
     /// More samples than the limit allows.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More bytes than the query or the process may hold.
+    #[error(transparent)]
+    NoRoom(NoRoom),
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     Timeout,
@@ -76,6 +86,7 @@ impl Classify for EvalError {
     fn kind(&self) -> ErrorKind {
         match self {
             EvalError::Execution(_) | EvalError::TooManySamples => ErrorKind::LimitExceeded,
+            EvalError::NoRoom(refused) => refused.kind,
             EvalError::Timeout => ErrorKind::Timeout,
             EvalError::Canceled => ErrorKind::Canceled,
         }
@@ -84,6 +95,12 @@ impl Classify for EvalError {
 
 /// The most steps of a grid, whatever the limits: half a gigabyte a row.
 const MOST_STEPS: u64 = 1 << 26;
+
+/// What each level of an expression keeps per step while it is evaluated: a row in the making or the values of a scalar.
+const SCRATCH_BYTES: usize = 2 * size_of::<f64>();
+
+/// What one more notice takes, with the name of a metric, until it is a text of the answer.
+const NOTICE_BYTES: u64 = 400;
 
 /// The times at which an expression is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,12 +139,26 @@ struct Selected<'p> {
 }
 
 impl<'p> Selected<'p> {
-    fn new(plan: &Plan, select: usize, series: &'p [SeriesData]) -> Selected<'p> {
-        let decode = |totals_only: bool| match plan.places_of(select).any(|p| p.totals_only == totals_only) {
-            true => series.iter().map(|series| Decoded::new(series, totals_only)).collect(),
-            false => Vec::new(),
+    fn new(
+        plan: &Plan,
+        select: usize,
+        series: &'p [SeriesData],
+        held: &Held,
+    ) -> Result<Selected<'p>, EvalError> {
+        let decode = |totals_only: bool| {
+            if !plan.places_of(select).any(|place| place.totals_only == totals_only) {
+                return Ok(Vec::new());
+            }
+            let mut decoded = Vec::with_capacity(series.len());
+            for one in series {
+                plan.options.check()?;
+                let one = Decoded::new(one, totals_only);
+                held.add(0, one.bytes() as u64)?;
+                decoded.push(one);
+            }
+            Ok(decoded)
         };
-        Selected { whole: decode(false), totals: decode(true) }
+        Ok(Selected { whole: decode(false)?, totals: decode(true)? })
     }
 }
 
@@ -138,8 +169,7 @@ pub(crate) struct Evaluator<'p> {
     notices: RefCell<Notices>,
     /// Samples looked at, by step of the grid being evaluated.
     samples: RefCell<Vec<u64>>,
-    held: Shared<u64>,
-    peak: Shared<u64>,
+    held: Held,
     /// Room for functions that reorder the values of a window.
     pub(crate) scratch: RefCell<Vec<f64>>,
 }
@@ -150,13 +180,14 @@ pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluate
     if grid.steps as u64 > MOST_STEPS {
         return Err(EvalError::TooManySamples);
     }
+    let held = Held::new(options.max_samples, options.room.clone());
+    let selected = data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series, &held));
     let evaluator = Evaluator {
         plan,
-        data: data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series)).collect(),
+        data: selected.collect::<Result<_, _>>()?,
         notices: RefCell::default(),
         samples: RefCell::new(vec![0; grid.steps]),
-        held: Shared::new(0),
-        peak: Shared::new(0),
+        held,
         scratch: RefCell::default(),
     };
     let value = evaluator.value(grid)?;
@@ -165,8 +196,8 @@ pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluate
         true => grid.times().zip(samples.iter().copied()).collect(),
         false => Vec::new(),
     };
-    let stats =
-        EvalStats { total_samples: samples.iter().sum(), peak_samples: evaluator.peak.get(), per_step };
+    let peak_samples = evaluator.held.peak_cells();
+    let stats = EvalStats { total_samples: samples.iter().sum(), peak_samples, per_step };
     Ok(Evaluated { value, annotations: evaluator.notices.into_inner().formatted(&plan.query), stats })
 }
 
@@ -180,6 +211,7 @@ impl<'p> Evaluator<'p> {
         if grid.steps > 1 && is_step_invariant(expr) {
             return self.repeated_rows(expr, grid, sink);
         }
+        let _scratch = self.lease(SCRATCH_BYTES * grid.steps)?;
         match &expr.kind {
             ExprKind::Paren(inner) => self.rows(inner, grid, sink),
             ExprKind::Unary(UnaryOp::Plus, inner) => self.rows(inner, grid, sink),
@@ -201,15 +233,15 @@ impl<'p> Evaluator<'p> {
     pub(crate) fn vector(&self, expr: &Expr, grid: Grid) -> Result<Vector, EvalError> {
         let mut vector = Vector::new(grid.steps);
         self.rows(expr, grid, &mut |row| {
-            self.hold(row.floats.len())?;
             vector.push(row);
-            Ok(())
+            self.account(&mut vector)
         })?;
         Ok(vector)
     }
 
     /// The values of a scalar expression, one per step.
     pub(crate) fn scalars(&self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, EvalError> {
+        let _scratch = self.lease(SCRATCH_BYTES * grid.steps)?;
         match &expr.kind {
             ExprKind::Number(number) => Ok(vec![number.value; grid.steps]),
             ExprKind::Paren(inner) | ExprKind::Unary(UnaryOp::Plus, inner) => self.scalars(inner, grid),
@@ -235,7 +267,10 @@ impl<'p> Evaluator<'p> {
     }
 
     pub(crate) fn note(&self, notice: Notice, at: Span) {
-        self.notices.borrow_mut().add(notice, at);
+        if self.notices.borrow_mut().add(notice, at) {
+            // What is too much is refused by the next who asks for bytes.
+            let _later = self.held.add(0, NOTICE_BYTES);
+        }
     }
 
     pub(crate) fn notices(&self) -> std::cell::RefMut<'_, Notices> {
@@ -253,22 +288,11 @@ impl<'p> Evaluator<'p> {
         steps: usize,
         inner: impl FnOnce() -> Result<T, EvalError>,
     ) -> Result<(T, Vec<u64>), EvalError> {
+        let _counters = self.lease(size_of::<u64>() * steps)?;
         let outer = self.samples.replace(vec![0; steps]);
         let outcome = inner();
         let counted = self.samples.replace(outer);
         Ok((outcome?, counted))
-    }
-
-    /// Accounts for cells that stay in memory.
-    pub(crate) fn hold(&self, cells: usize) -> Result<(), EvalError> {
-        let held = self.held.get() + cells as u64;
-        self.held.set(held);
-        self.peak.set(self.peak.get().max(held));
-        let limit = self.plan.options.max_samples;
-        if limit > 0 && held > limit {
-            return Err(EvalError::TooManySamples);
-        }
-        Ok(())
     }
 
     /// Refuses a grid of which not even one row could be held.
@@ -278,15 +302,6 @@ impl<'p> Evaluator<'p> {
             limit => limit.min(MOST_STEPS),
         };
         if grid.steps as u64 > limit { Err(EvalError::TooManySamples) } else { Ok(()) }
-    }
-
-    /// Takes cells back that are gone.
-    pub(crate) fn release(&self, vector: Vector) {
-        self.release_cells(vector.cells());
-    }
-
-    pub(crate) fn release_cells(&self, cells: usize) {
-        self.held.set(self.held.get().saturating_sub(cells as u64));
     }
 
     /// What does not depend on the step is evaluated once and shown at every step.
@@ -300,7 +315,7 @@ impl<'p> Evaluator<'p> {
             floats.fill(once.floats(index)[0]);
             histograms.clear();
             if let Some(Some(histogram)) = once.histograms(index).first() {
-                histograms.resize(grid.steps, Some(std::sync::Arc::clone(histogram)));
+                histograms.resize(grid.steps, Some(Arc::clone(histogram)));
             }
             let head = once.head(index);
             sink(Row {

@@ -17,6 +17,9 @@ const CHECK_EVERY: u64 = 1 << 14;
 /// More steps than a range query over HTTP may have; what is computed for a step takes more room than its cell.
 const KEPT_STEPS: usize = 1 << 14;
 
+/// What the samples of a subquery take per step besides its rows: the time, and those of the row at hand.
+const SOURCE_BYTES: usize = 4 * size_of::<i64>();
+
 /// Where the samples of a range come from and how far it reaches.
 pub(crate) struct Source {
     pub(crate) reference: Reference,
@@ -79,6 +82,7 @@ impl Evaluator<'_> {
             }),
             ExprKind::Subquery(subquery) => {
                 let (inner, (rows, _)) = self.subquery(subquery, grid)?;
+                self.hold_bytes(SOURCE_BYTES * inner.steps)?;
                 Ok(Source {
                     reference: Reference {
                         at: subquery.at.map(|at| self.plan.at_ms(at)),
@@ -114,6 +118,8 @@ impl Evaluator<'_> {
         }
         let inner = Grid::new(start, at.unwrap_or(grid.end()).saturating_sub(offset), interval);
         self.refuse_steps(inner)?;
+        // The times, what is counted by them, and a row.
+        let _steps = self.lease(4 * size_of::<u64>() * inner.steps)?;
         let evaluated = self.counting(inner.steps, || self.vector(&subquery.expr, inner))?;
         Ok((inner, evaluated))
     }
@@ -144,8 +150,9 @@ impl Evaluator<'_> {
 
     /// Gives back what a source held.
     pub(crate) fn release_source(&self, source: Source) {
-        if let Samples::Computed { rows, .. } = source.samples {
+        if let Samples::Computed { times, rows } = source.samples {
             self.release(rows);
+            self.held.sub(0, (SOURCE_BYTES * times.len()) as u64);
         }
     }
 

@@ -4,7 +4,7 @@ use model::is_empty_cell;
 use xxhash_rust::xxh64::xxh64;
 
 use super::aggregate::Grouper;
-use super::{EvalError, Evaluator, Grid, Head, Sink, Vector, unparen};
+use super::{EvalError, Evaluator, Grid, Head, PLACE_BYTES, Sink, Vector, unparen};
 use crate::annotations::Notice;
 use crate::ast::{Aggregate, AggregateOp, Span};
 
@@ -100,8 +100,8 @@ impl Evaluator<'_> {
                 false => refuse_counts(&params)?,
             }
             match aggregate.op {
-                AggregateOp::LimitRatio => limit_ratio(&rows, &params, sink)?,
-                AggregateOp::Limitk => limitk(&rows, &params, aggregate, sink)?,
+                AggregateOp::LimitRatio => self.limit_ratio(&rows, &params, sink)?,
+                AggregateOp::Limitk => self.limitk(&rows, &params, aggregate, sink)?,
                 _ => self.extremes(&rows, &params, aggregate, span, sink)?,
             }
         }
@@ -123,7 +123,10 @@ impl Evaluator<'_> {
             self.note(Notice::HistogramIgnoredInAggregation(name), span);
         }
         let goes_before: fn(f64, f64) -> bool = if is_top { |a, b| a < b } else { |a, b| a > b };
+        let _groups = self.lease(GROUPED_BYTES * rows.len())?;
         let (groups, of_row) = groups(rows, aggregate);
+        let greatest = params.iter().map(|k| count(*k, rows.len())).max().unwrap_or(0);
+        let _heaps = self.lease(heap_bytes(groups, greatest, rows))?;
         let mut heaps: Vec<Heap> = Vec::new();
         heaps.resize_with(groups * rows.steps(), Heap::default);
         for (row, group) in of_row.iter().enumerate() {
@@ -135,10 +138,49 @@ impl Evaluator<'_> {
                 }
             }
         }
-        let mut picked = Picked::new(rows);
+        let mut picked = Picked::new(self, rows);
         for (index, heap) in heaps.into_iter().enumerate() {
             for sample in heap.sorted(is_top) {
-                picked.take(sample.row, index % rows.steps());
+                picked.take(sample.row, index % rows.steps())?;
+            }
+        }
+        picked.emit(sink)
+    }
+
+    fn limitk(
+        &self,
+        rows: &Vector,
+        params: &[f64],
+        aggregate: &Aggregate,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        let _groups = self.lease(GROUPED_BYTES * rows.len())?;
+        let (groups, of_row) = groups(rows, aggregate);
+        let mut taken = vec![0; groups];
+        let mut picked = Picked::new(self, rows);
+        for (step, k) in params.iter().enumerate() {
+            let k = count(*k, rows.len());
+            taken.fill(0);
+            for (row, group) in of_row.iter().enumerate() {
+                if taken[*group] < k && rows.is_present(row, step) {
+                    taken[*group] += 1;
+                    picked.take(row, step)?;
+                }
+            }
+        }
+        picked.emit(sink)
+    }
+
+    fn limit_ratio(&self, rows: &Vector, params: &[f64], sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        let mut picked = Picked::new(self, rows);
+        for row in 0..rows.len() {
+            let offset = sampling_offset(&rows.head(row).labels);
+            for (step, ratio) in params.iter().enumerate() {
+                let ratio = ratio.clamp(-1.0, 1.0);
+                let is_taken = (ratio >= 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio);
+                if is_taken && ratio != 0.0 && rows.is_present(row, step) {
+                    picked.take(row, step)?;
+                }
             }
         }
         picked.emit(sink)
@@ -177,6 +219,16 @@ fn refuse_counts(params: &[f64]) -> Result<(), EvalError> {
     Ok(())
 }
 
+/// What finding the group of a row takes, and what says which row of the result it has become.
+const GROUPED_BYTES: usize = PLACE_BYTES + 3 * size_of::<usize>();
+
+/// What the samples take that are kept of all groups at all steps.
+fn heap_bytes(groups: usize, greatest: usize, rows: &Vector) -> usize {
+    let heaps = groups.saturating_mul(rows.steps());
+    let kept = heaps.saturating_mul(greatest).min(rows.cells());
+    heaps.saturating_mul(size_of::<Heap>()).saturating_add(kept.saturating_mul(2 * size_of::<Ranked>()))
+}
+
 fn count(k: f64, rows: usize) -> usize {
     if k < 1.0 { 0 } else { (k as usize).min(rows) }
 }
@@ -192,43 +244,6 @@ fn groups(rows: &Vector, aggregate: &Aggregate) -> (usize, Vec<usize>) {
     });
     let of_row = of_row.collect();
     (groups, of_row)
-}
-
-fn limitk(
-    rows: &Vector,
-    params: &[f64],
-    aggregate: &Aggregate,
-    sink: &mut Sink<'_>,
-) -> Result<(), EvalError> {
-    let (groups, of_row) = groups(rows, aggregate);
-    let mut taken = vec![0; groups];
-    let mut picked = Picked::new(rows);
-    for (step, k) in params.iter().enumerate() {
-        let k = count(*k, rows.len());
-        taken.fill(0);
-        for (row, group) in of_row.iter().enumerate() {
-            if taken[*group] < k && rows.is_present(row, step) {
-                taken[*group] += 1;
-                picked.take(row, step);
-            }
-        }
-    }
-    picked.emit(sink)
-}
-
-fn limit_ratio(rows: &Vector, params: &[f64], sink: &mut Sink<'_>) -> Result<(), EvalError> {
-    let mut picked = Picked::new(rows);
-    for row in 0..rows.len() {
-        let offset = sampling_offset(&rows.head(row).labels);
-        for (step, ratio) in params.iter().enumerate() {
-            let ratio = ratio.clamp(-1.0, 1.0);
-            let is_taken = (ratio >= 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio);
-            if is_taken && ratio != 0.0 && rows.is_present(row, step) {
-                picked.take(row, step);
-            }
-        }
-    }
-    picked.emit(sink)
 }
 
 /// A number from 0 to 1 that follows from the labels: their hash in the layout in which Prometheus keeps them
@@ -250,29 +265,39 @@ fn sampling_offset(labels: &model::Labels) -> f64 {
 
 /// Some of the samples of some rows, in the order in which they were taken.
 struct Picked<'v> {
+    evaluator: &'v Evaluator<'v>,
     from: &'v Vector,
     output: Vector,
     of_row: Vec<Option<usize>>,
 }
 
 impl<'v> Picked<'v> {
-    fn new(from: &'v Vector) -> Picked<'v> {
-        Picked { from, output: Vector::new(from.steps()), of_row: vec![None; from.len()] }
+    fn new(evaluator: &'v Evaluator<'v>, from: &'v Vector) -> Picked<'v> {
+        Picked { evaluator, from, output: Vector::new(from.steps()), of_row: vec![None; from.len()] }
     }
 
-    fn take(&mut self, row: usize, step: usize) {
-        let Head { labels, drop_name } = self.from.head(row);
-        let output = &mut self.output;
-        let into = *self.of_row[row]
-            .get_or_insert_with(|| output.push_empty(Head { labels: labels.clone(), drop_name: *drop_name }));
+    fn take(&mut self, row: usize, step: usize) -> Result<(), EvalError> {
+        let into = match self.of_row[row] {
+            Some(into) => into,
+            None => self.add(row)?,
+        };
         match self.from.histogram_at(row, step) {
-            Some(histogram) => output.set_histogram(into, step, std::sync::Arc::clone(histogram)),
-            None => output.set_float(into, step, self.from.float_at(row, step)),
+            Some(histogram) => self.output.set_histogram(into, step, std::sync::Arc::clone(histogram)),
+            None => self.output.set_float(into, step, self.from.float_at(row, step)),
         }
+        Ok(())
+    }
+
+    fn add(&mut self, row: usize) -> Result<usize, EvalError> {
+        let Head { labels, drop_name } = self.from.head(row);
+        let into = self.output.push_empty(Head { labels: labels.clone(), drop_name: *drop_name });
+        self.of_row[row] = Some(into);
+        self.evaluator.account(&mut self.output)?;
+        Ok(into)
     }
 
     fn emit(self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        self.output.emit_all(sink)
+        self.evaluator.emit(self.output, sink)
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use model::{Histogram, Labels, MatrixSeries, SampleValue, SeriesId, Value, VectorSample, is_empty_cell};
 
+use super::decode::histogram_bytes;
 use super::range::{InstantRange, Source, is_range};
 use super::vector::duplicate_labels;
-use super::{EvalError, Evaluator, Grid, Row, unparen};
+use super::{EvalError, Evaluator, Grid, PLACE_BYTES, Row, unparen};
 use crate::ast::{Expr, ExprKind, RangeMode, ValueType};
 use crate::functions::extended;
 use crate::functions::labels::is_metadata;
@@ -24,11 +25,8 @@ impl Evaluator<'_> {
             ValueType::Scalar => Ok(scalar(self.scalars(expr, grid)?, grid, is_instant)),
             ValueType::Matrix => self.instant_matrix(expr, grid),
             ValueType::Vector => {
-                let mut collector = Collector::new(grid);
-                self.rows(expr, grid, &mut |row| {
-                    self.hold(grid.steps)?;
-                    collector.take(&row)
-                })?;
+                let mut collector = Collector::new(self, grid);
+                self.rows(expr, grid, &mut |row| collector.take(&row))?;
                 let series = collector.finish();
                 Ok(if is_instant { vector(series, grid.start) } else { sorted(series) })
             }
@@ -39,11 +37,11 @@ impl Evaluator<'_> {
         let expr = unparen(expr);
         debug_assert!(is_range(expr), "only selectors and subqueries are range vectors");
         if let ExprKind::Subquery(subquery) = &expr.kind {
-            let (inner, (rows, counted)) = self.subquery(subquery, grid)?;
+            let (inner, (mut rows, counted)) = self.subquery(subquery, grid)?;
             if let Some(samples) = self.samples().first_mut() {
                 *samples += counted.iter().sum::<u64>();
             }
-            let mut collector = Collector::new(inner);
+            let mut collector = Collector::new(self, inner);
             rows.emit_all(&mut |row| collector.take(&row))?;
             return Ok(sorted(collector.finish()));
         }
@@ -63,7 +61,9 @@ impl Evaluator<'_> {
             let histograms: Vec<(i64, Arc<Histogram>)> =
                 histograms.map(|i| (track.histogram_times[i], to_model(&track.histograms[i]))).collect();
             if !floats.is_empty() || !histograms.is_empty() {
-                found.push(MatrixSeries { labels: track.labels.clone(), floats, histograms });
+                let series = MatrixSeries { labels: track.labels.clone(), floats, histograms };
+                self.held.add((series.floats.len() + series.histograms.len()) as u64, series_bytes(&series))?;
+                found.push(series);
             }
             Ok(())
         })?;
@@ -109,38 +109,68 @@ fn vector(series: Vec<MatrixSeries>, timestamp: i64) -> Value {
     Value::Vector(series.into_iter().filter_map(sample).collect())
 }
 
-/// By labels. Often they are in this order already.
+/// By labels, of which no two are alike. Often they are in this order already.
 fn sorted(mut series: Vec<MatrixSeries>) -> Value {
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     Value::Matrix(series)
 }
 
 /// Makes series of rows. Rows that are the same once their names are gone are put together, if they are nowhere
 /// there at once.
-struct Collector {
+struct Collector<'e> {
+    evaluator: &'e Evaluator<'e>,
     times: Vec<i64>,
     series: Vec<MatrixSeries>,
-    places: HashMap<SeriesId, usize>,
+    places: Places,
 }
 
-impl Collector {
-    fn new(grid: Grid) -> Collector {
-        Collector { times: grid.times().collect(), series: Vec::new(), places: HashMap::new() }
+/// Where a series of the result lies, by its labels.
+#[derive(Default)]
+struct Places {
+    /// Filled from when on the rows do not come in the order of their labels any more: until then each is new.
+    by_id: Option<HashMap<SeriesId, usize>>,
+}
+
+impl Places {
+    /// The place of these labels, the next one if they are new.
+    fn of(&mut self, labels: &Labels, series: &[MatrixSeries]) -> usize {
+        let next = series.len();
+        let by_id = match &mut self.by_id {
+            Some(by_id) => by_id,
+            None if series.last().is_none_or(|last| last.labels < *labels) => return next,
+            None => {
+                let known = series.iter().enumerate().map(|(place, series)| (series.labels.id(), place));
+                self.by_id.insert(known.collect())
+            }
+        };
+        *by_id.entry(labels.id()).or_insert(next)
+    }
+}
+
+impl<'e> Collector<'e> {
+    fn new(evaluator: &'e Evaluator<'e>, grid: Grid) -> Collector<'e> {
+        let times = grid.times().collect();
+        Collector { evaluator, times, series: Vec::new(), places: Places::default() }
     }
 
     fn take(&mut self, row: &Row<'_>) -> Result<(), EvalError> {
         let labels = if row.drop_name { row.labels.without(is_metadata) } else { row.labels.clone() };
         let next = self.series.len();
-        let place = *self.places.entry(labels.id()).or_insert(next);
+        let place = self.places.of(&labels, &self.series);
+        let n_floats = row.floats.iter().filter(|v| !is_empty_cell(**v)).count();
         if place == next {
-            let floats = Vec::with_capacity(row.floats.len());
-            self.series.push(MatrixSeries { labels, floats, histograms: Vec::new() });
+            let bytes = size_of::<MatrixSeries>() + PLACE_BYTES + labels.run().len();
+            self.evaluator.hold_bytes(bytes)?;
+            self.series.push(MatrixSeries { labels, floats: Vec::new(), histograms: Vec::new() });
         }
         let into = &mut self.series[place];
+        self.evaluator.held.add(row.floats.len() as u64, (n_floats * size_of::<(i64, f64)>()) as u64)?;
+        into.floats.reserve_exact(n_floats);
         let present = self.times.iter().zip(row.floats.iter()).filter(|(_, v)| !is_empty_cell(**v));
         into.floats.extend(present.map(|(time, value)| (*time, *value)));
         for (time, cell) in self.times.iter().zip(row.histograms.iter()) {
             if let Some(histogram) = cell {
+                self.evaluator.hold_bytes(histogram_bytes(histogram))?;
                 into.histograms.push((*time, to_model(histogram)));
             }
         }
@@ -151,6 +181,11 @@ impl Collector {
         self.series.retain(|series| !series.floats.is_empty() || !series.histograms.is_empty());
         self.series
     }
+}
+
+fn series_bytes(series: &MatrixSeries) -> u64 {
+    let samples = size_of::<(i64, f64)>() * (series.floats.len() + series.histograms.len());
+    (size_of::<MatrixSeries>() + series.labels.run().len() + samples) as u64
 }
 
 fn put_in_order(series: &mut MatrixSeries) -> Result<(), EvalError> {

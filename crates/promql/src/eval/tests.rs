@@ -60,9 +60,38 @@ fn a_select_covers_what_its_selector_looks_at_and_no_more() {
 #[test]
 fn equal_selects_are_made_once() {
     assert_eq!(ranges("x / x").len(), 1);
-    assert_eq!(ranges("x / x offset 1m").len(), 2);
+    assert_eq!(ranges("x / x @ 600").len(), 2);
     assert_eq!(ranges("rate(x[5m]) / y").len(), 2);
     assert_eq!(ranges("1 + time()").len(), 0);
+}
+
+#[test]
+fn selectors_of_the_same_series_share_a_select_where_their_times_meet() {
+    let at = |minute: i64| minute * MINUTE;
+    assert_eq!(ranges("x / x offset 1m"), [(at(994) + 1, at(1010))]);
+    assert_eq!(ranges("rate(x[5m]) / rate(x[1h])"), [(at(940) + 1, at(1010))]);
+    // The third joins the first two, which do not meet.
+    let three = "x + x offset 30m + avg_over_time(x[40m])";
+    assert_eq!(ranges(three), [(at(960) + 1, at(1010))]);
+    assert_eq!(ranges("x + x offset 30m").len(), 2);
+    assert_eq!(ranges("x + x offset 15m"), [(at(980) + 1, at(1010))], "one ends where the other begins");
+    assert_eq!(ranges("x + x{job=\"a\"} offset 1m").len(), 2);
+    let options = EvalOptions::range(at(1000), at(1010), MINUTE);
+    let longest = |query: &str| Plan::new(query, &options).unwrap().longest_ms();
+    assert_eq!(longest("x / x offset 5m"), longest("x"));
+}
+
+#[test]
+fn a_shared_select_gives_what_two_would() {
+    let data = [counter()];
+    let options = EvalOptions::range(2 * MINUTE, 8 * MINUTE, MINUTE);
+    for query in ["x_total - x_total offset 1m", "rate(x_total[1m]) - rate(x_total[3m])"] {
+        let plan = Plan::new(query, &options).unwrap();
+        assert_eq!(plan.selects().len(), 1, "{query}");
+        let rows = matrix(query, &options, &data);
+        let expected = if query.starts_with("rate") { 0.0 } else { 6.0 };
+        assert!(rows[0].1.iter().skip(1).all(|(_, value)| (value - expected).abs() < 1e-12), "{query}: {rows:?}");
+    }
 }
 
 #[test]

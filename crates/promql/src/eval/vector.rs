@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use model::{EMPTY, Labels, SeriesId, is_empty_cell};
 
-use super::EvalError;
+use super::decode::histogram_bytes;
+use super::{EvalError, Evaluator};
 use crate::histogram::FloatHistogram;
 
 /// A histogram at a step, or none.
@@ -38,7 +39,14 @@ pub(crate) struct Vector {
     floats: Vec<f64>,
     /// Empty as long as there is no histogram, else as long as `floats`.
     histograms: Vec<Cell>,
+    /// Bytes of labels and histograms.
+    content: usize,
+    /// Cells and bytes that somebody has accounted for.
+    accounted: (usize, usize),
 }
+
+/// What a row takes besides its labels and cells: its head and the allocation of its labels.
+const ROW_BYTES: usize = size_of::<Head>() + 32;
 
 impl Row<'_> {
     pub(crate) fn negate(&mut self) {
@@ -84,6 +92,21 @@ impl Vector {
         self.floats.len()
     }
 
+    /// Cells and bytes that came since this was last asked.
+    pub(super) fn unaccounted(&mut self) -> (usize, usize) {
+        let bytes = ROW_BYTES * self.heads.len()
+            + size_of::<f64>() * self.floats.len()
+            + size_of::<Cell>() * self.histograms.len()
+            + self.content;
+        let before = std::mem::replace(&mut self.accounted, (self.floats.len(), bytes));
+        (self.accounted.0 - before.0, self.accounted.1 - before.1)
+    }
+
+    /// Cells and bytes that were accounted for.
+    pub(super) fn accounted(&self) -> (usize, usize) {
+        self.accounted
+    }
+
     pub(crate) fn head(&self, index: usize) -> &Head {
         &self.heads[index]
     }
@@ -120,9 +143,11 @@ impl Vector {
     }
 
     pub(crate) fn push(&mut self, row: Row<'_>) {
+        self.content += row.labels.run().len();
         self.heads.push(Head { labels: row.labels.clone(), drop_name: row.drop_name });
         self.floats.extend_from_slice(row.floats);
         if row.has_histograms() {
+            self.content += row.histograms.iter().flatten().map(own_bytes).sum::<usize>();
             self.histograms.resize(self.floats.len() - self.steps, None);
             self.histograms.extend(row.histograms.iter().cloned());
         } else if !self.histograms.is_empty() {
@@ -132,6 +157,7 @@ impl Vector {
 
     /// Appends a row without samples.
     pub(crate) fn push_empty(&mut self, head: Head) -> usize {
+        self.content += head.labels.run().len();
         self.heads.push(head);
         self.floats.resize(self.floats.len() + self.steps, f64::from_bits(EMPTY));
         if !self.histograms.is_empty() {
@@ -148,6 +174,7 @@ impl Vector {
         if self.histograms.is_empty() {
             self.histograms.resize(self.floats.len(), None);
         }
+        self.content += own_bytes(&histogram);
         self.histograms[index * self.steps + step] = Some(histogram);
     }
 
@@ -175,12 +202,19 @@ impl Vector {
     }
 
     /// Hands out all rows that have samples.
-    pub(crate) fn emit_all(mut self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
-        let present: Vec<usize> = (0..self.len())
-            .filter(|index| !is_empty_row(self.floats(*index), self.histograms(*index)))
-            .collect();
-        self.emit(present, sink)
+    pub(crate) fn emit_all(&mut self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        for index in 0..self.len() {
+            if !is_empty_row(self.floats(index), self.histograms(index)) {
+                self.emit([index], sink)?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// What a histogram takes, unless many share it: those of a selector stay where they were selected.
+fn own_bytes(histogram: &Arc<FloatHistogram>) -> usize {
+    if Arc::strong_count(histogram) > 2 { 0 } else { histogram_bytes(histogram) }
 }
 
 /// The value with the other sign. Any NaN becomes the ordinary one: with its sign changed, one that came from outside
@@ -198,22 +232,30 @@ pub(crate) fn is_empty_row(floats: &[f64], histograms: &[Cell]) -> bool {
 }
 
 /// Puts samples together into rows by their labels, and notices when two fall into one cell.
-pub(crate) struct Assembler {
+pub(crate) struct Assembler<'e> {
+    evaluator: &'e Evaluator<'e>,
     vector: Vector,
     rows: HashMap<SeriesId, usize>,
 }
 
-impl Assembler {
-    pub(crate) fn new(steps: usize) -> Assembler {
-        Assembler { vector: Vector::new(steps), rows: HashMap::new() }
+/// What finding a row by its labels takes: the entry of a hash table.
+pub(crate) const PLACE_BYTES: usize = 48;
+
+impl<'e> Assembler<'e> {
+    pub(crate) fn new(evaluator: &'e Evaluator<'e>, steps: usize) -> Assembler<'e> {
+        Assembler { evaluator, vector: Vector::new(steps), rows: HashMap::new() }
     }
 
     /// The row with these labels; a new one gets the flag.
-    pub(crate) fn row(&mut self, labels: &Labels, drop_name: bool) -> usize {
-        *self
-            .rows
-            .entry(labels.id())
-            .or_insert_with(|| self.vector.push_empty(Head { labels: labels.clone(), drop_name }))
+    pub(crate) fn row(&mut self, labels: &Labels, drop_name: bool) -> Result<usize, EvalError> {
+        let next = self.vector.len();
+        let row = *self.rows.entry(labels.id()).or_insert(next);
+        if row == next {
+            self.vector.push_empty(Head { labels: labels.clone(), drop_name });
+            self.vector.content += PLACE_BYTES;
+            self.evaluator.account(&mut self.vector)?;
+        }
+        Ok(row)
     }
 
     pub(crate) fn put_float(&mut self, row: usize, step: usize, value: f64) -> Result<(), EvalError> {
@@ -250,7 +292,7 @@ impl Assembler {
 
     /// Adds all samples of a row.
     pub(crate) fn put_row(&mut self, row: &Row<'_>) -> Result<(), EvalError> {
-        let into = self.row(row.labels, row.drop_name);
+        let into = self.row(row.labels, row.drop_name)?;
         for (step, value) in row.floats.iter().enumerate().filter(|(_, v)| !is_empty_cell(**v)) {
             self.put_float(into, step, *value)?;
         }
@@ -262,8 +304,10 @@ impl Assembler {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Vector {
-        self.vector
+    /// Hands out the rows, which are no longer held then.
+    pub(crate) fn emit(mut self, sink: &mut Sink<'_>) -> Result<(), EvalError> {
+        self.evaluator.account(&mut self.vector)?;
+        self.evaluator.emit(self.vector, sink)
     }
 
     fn refuse_occupied(&self, row: usize, step: usize) -> Result<(), EvalError> {

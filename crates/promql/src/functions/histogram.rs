@@ -8,7 +8,7 @@ use model::{Labels, SeriesId, is_empty_cell};
 use super::{argument, scalar_argument, string_argument};
 use crate::annotations::{MonotonicityRepair, Notice};
 use crate::ast::{Call, Expr, Span};
-use crate::eval::{EvalError, Evaluator, Grid, Row, Sink, Vector, empty_cells};
+use crate::eval::{EvalError, Evaluator, Grid, Lease, PLACE_BYTES, Row, Sink, Vector, empty_cells};
 use crate::histogram::classic::{ClassicBucket, bucket_fraction, bucket_quantile, parse_bound};
 use crate::histogram::{self, FloatHistogram, QuantileNote};
 use crate::number::{open_metrics, shortest};
@@ -25,6 +25,8 @@ struct Histograms<'e> {
     /// Rows with native histograms, and the classic histogram with the same labels.
     native: Vec<(usize, Option<usize>)>,
     classic: Vec<Classic>,
+    /// For the classic ones.
+    room: Lease<'e>,
 }
 
 /// A classic histogram: its rows by ascending bound.
@@ -38,15 +40,15 @@ struct Classic {
 impl<'e> Histograms<'e> {
     fn of(evaluator: &'e Evaluator<'e>, arg: &Expr, grid: Grid) -> Result<Histograms<'e>, EvalError> {
         let rows = evaluator.vector(arg, grid)?;
-        let mut histograms =
-            Histograms { evaluator, at: arg.span, rows, native: Vec::new(), classic: Vec::new() };
+        let (native, classic, room) = (Vec::new(), Vec::new(), evaluator.lease(0)?);
+        let mut histograms = Histograms { evaluator, at: arg.span, rows, native, classic, room };
         let mut known: HashMap<SeriesId, usize> = HashMap::new();
         for row in 0..histograms.rows.len() {
             if histograms.rows.histograms(row).iter().any(Option::is_some) {
                 histograms.native.push((row, None));
             }
             if histograms.rows.floats(row).iter().any(|v| !is_empty_cell(*v)) {
-                histograms.add_bucket(row, &mut known);
+                histograms.add_bucket(row, &mut known)?;
             }
         }
         for classic in &mut histograms.classic {
@@ -62,20 +64,23 @@ impl<'e> Histograms<'e> {
         Ok(histograms)
     }
 
-    fn add_bucket(&mut self, row: usize, known: &mut HashMap<SeriesId, usize>) {
+    fn add_bucket(&mut self, row: usize, known: &mut HashMap<SeriesId, usize>) -> Result<(), EvalError> {
         let labels = &self.rows.head(row).labels;
         let bound = labels.get(BOUND).unwrap_or_default();
         let Some(upper) = parse_bound(bound) else {
             let metric = metric(labels);
             self.evaluator.note(Notice::BadBucketLabel { metric, label: bound.to_string() }, self.at);
-            return;
+            return Ok(());
         };
         let labels = labels.without(|name| name == BOUND);
+        let mut bytes = size_of::<(f64, usize)>();
         let classic = *known.entry(labels.id()).or_insert_with(|| {
+            bytes += size_of::<Classic>() + PLACE_BYTES + labels.run().len();
             self.classic.push(Classic { labels, buckets: Vec::new(), twin: None });
             self.classic.len() - 1
         });
         self.classic[classic].buckets.push((upper, row));
+        self.room.grow(bytes)
     }
 
     /// A native histogram beside a classic one: neither is looked at where both are.

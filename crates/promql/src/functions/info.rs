@@ -112,14 +112,14 @@ pub(super) fn rows(
         if targets.include(row.labels) {
             infos.push(row);
         }
-        Ok(())
+        evaluator.account(&mut infos)
     })?;
-    let mut output = Assembler::new(grid.steps);
+    let mut output = Assembler::new(evaluator, grid.steps);
     let enrichment = Enrichment::new(&infos, data_matchers(call))?;
     for index in 0..base.len() {
         let labels = &base.head(index).labels;
         if is_info(labels) {
-            let into = output.row(labels, base.head(index).drop_name);
+            let into = output.row(labels, base.head(index).drop_name)?;
             for step in 0..grid.steps {
                 output.copy_cell(into, step, &base, index)?;
             }
@@ -127,8 +127,10 @@ pub(super) fn rows(
             enrichment.enrich(&base, index, &mut output)?;
         }
     }
+    drop(enrichment);
     evaluator.release(base);
-    output.finish().emit_all(sink)
+    evaluator.release(infos);
+    output.emit(sink)
 }
 
 /// The targets whose info series are looked for, by which of the identifying labels they have.
@@ -183,7 +185,7 @@ impl<'i> Enrichment<'i> {
     }
 
     /// Adds a series to the output with the labels that it has at each step.
-    fn enrich(&self, base: &Vector, index: usize, output: &mut Assembler) -> Result<(), EvalError> {
+    fn enrich(&self, base: &Vector, index: usize, output: &mut Assembler<'_>) -> Result<(), EvalError> {
         let head = base.head(index);
         let target = target(&head.labels);
         let mut last: Option<(Vec<usize>, Option<usize>)> = None;
@@ -194,7 +196,7 @@ impl<'i> Enrichment<'i> {
                 Some((known, into)) if *known == found => *into,
                 _ => {
                     let labels = self.labels(&head.labels, &found)?;
-                    let into = labels.map(|labels| output.row(&labels, head.drop_name));
+                    let into = labels.map(|labels| output.row(&labels, head.drop_name)).transpose()?;
                     last = Some((found, into));
                     into
                 }

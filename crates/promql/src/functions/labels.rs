@@ -22,6 +22,9 @@ pub(crate) fn to_go(labels: &Labels) -> String {
     format!("{{{}}}", labels.iter().map(pair).collect::<Vec<_>>().join(", "))
 }
 
+/// How often a text is there at once while it becomes a label: by itself, in the list of labels, and in their run.
+const COPIES: usize = 3;
+
 pub(super) fn replace(
     evaluator: &Evaluator<'_>,
     call: &Call,
@@ -41,10 +44,13 @@ pub(super) fn replace(
     refuse_name(destination, "destination label name in label_replace()")?;
     let mut expanded = String::new();
     relabel(evaluator, call, grid, destination, sink, &mut |labels| {
-        let captures = regex.captures(labels.get(source).unwrap_or_default())?;
+        let text = labels.get(source).unwrap_or_default();
+        let Some(captures) = regex.captures(text) else { return Ok(None) };
+        // Each reference stands for the whole text at most. Asked for before it is there: texts multiply.
+        let _room = evaluator.lease(COPIES * (replacement.len() + text.len() * replacement.matches('$').count()))?;
         expanded.clear();
         captures.expand(replacement, &mut expanded);
-        Some(with_label(labels, destination, &expanded))
+        Ok(Some(with_label(labels, destination, &expanded)))
     })
 }
 
@@ -64,7 +70,9 @@ pub(super) fn join(
     refuse_name(destination, "destination label name in label_join()")?;
     relabel(evaluator, call, grid, destination, sink, &mut |labels| {
         let values: Vec<&str> = sources.iter().map(|name| labels.get(name).unwrap_or_default()).collect();
-        Some(with_label(labels, destination, &values.join(separator)))
+        let joined = values.iter().map(|value| value.len() + separator.len()).sum::<usize>();
+        let _room = evaluator.lease(COPIES * joined)?;
+        Ok(Some(with_label(labels, destination, &values.join(separator))))
     })
 }
 
@@ -76,20 +84,17 @@ fn relabel(
     grid: Grid,
     destination: &str,
     sink: &mut Sink<'_>,
-    change: &mut dyn FnMut(&Labels) -> Option<Labels>,
+    change: &mut dyn FnMut(&Labels) -> Result<Option<Labels>, EvalError>,
 ) -> Result<(), EvalError> {
-    let mut rows = Assembler::new(grid.steps);
+    let mut rows = Assembler::new(evaluator, grid.steps);
     evaluator.rows(argument(call, 0)?, grid, &mut |row| {
-        evaluator.hold(grid.steps)?;
-        let changed = change(row.labels);
+        let changed = change(row.labels)?;
         // A name given on purpose stays.
         let drop_name = row.drop_name && !(changed.is_some() && destination == METRIC_NAME);
         let labels = changed.as_ref().unwrap_or(row.labels);
         rows.put_row(&Row { labels, drop_name, floats: row.floats, histograms: row.histograms })
     })?;
-    let rows = rows.finish();
-    evaluator.release_cells(rows.cells());
-    rows.emit_all(sink)
+    rows.emit(sink)
 }
 
 fn anchored(pattern: &str) -> Option<Regex> {

@@ -23,6 +23,7 @@ pub(super) fn rows(
         });
     }
     let mut vector = evaluator.vector(argument(call, 0)?, grid)?;
+    let _order = evaluator.lease(2 * size_of::<usize>() * vector.len())?;
     let mut order: Vec<usize> = (0..vector.len()).collect();
     if is_by_label {
         let names = (1..call.args.len()).map(|index| string_argument(call, index));
@@ -36,9 +37,9 @@ pub(super) fn rows(
         order.retain(|row| vector.histogram_at(*row, 0).is_none());
         order.sort_by(|a, b| by_value(&vector, *a, *b, is_descending));
     }
-    let outcome = vector.emit(order, sink);
+    vector.emit(order, sink)?;
     evaluator.release(vector);
-    outcome
+    Ok(())
 }
 
 fn emit_floats(row: Row<'_>, sink: &mut Sink<'_>) -> Result<(), EvalError> {

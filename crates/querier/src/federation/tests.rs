@@ -6,7 +6,7 @@ use model::{FloatColumn, MatcherOp, MetricType, TimeRange};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use runtime::{Clock, MemoryPart};
-use wire::{Listed, Query, QueryRequest, Select, SelectBudget, Selected};
+use wire::{Listed, Query, QueryRequest, Raw, RawRequest, Select, SelectBudget, Selected, SeriesRange};
 
 use super::*;
 use crate::{Config, Deps, Querier};
@@ -48,7 +48,8 @@ impl World {
 #[async_trait]
 impl Select for World {
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
-        let series = self.matching(tenant, std::slice::from_ref(&request.matchers));
+        let mut series = self.matching(tenant, std::slice::from_ref(&request.matchers));
+        series.retain(|labels| request.within.as_ref().is_none_or(|within| within.contains(labels.run())));
         let value = f64::from(tenant.as_str().as_bytes()[0]);
         let data = |labels| SeriesData {
             labels,
@@ -160,6 +161,7 @@ fn querier(world: &Arc<World>, config: Config, limits: LimitsHandle) -> Querier 
         stored: Arc::new(Nothing),
         limits,
         memory: MemoryPart::unlimited("test"),
+        max_waiting: 100,
         clock: Clock::manual(1_000_000).0,
         registry: &mut Registry::default(),
     };
@@ -296,4 +298,61 @@ async fn the_strictest_limits_of_the_tenants_hold_for_all_together() {
     assert!(querier.query(&ids("a"), &of("up")).await.is_ok());
     let error = querier.query(&ids("a|b"), &of("up")).await.unwrap_err().to_string();
     assert!(error.contains("max_samples_per_query: 3 > 2"), "{error}");
+}
+
+fn raw(selectors: &[&[(&str, MatcherOp, &str)]], within: Option<SeriesRange>, max_samples: u64) -> RawRequest {
+    let LabelsRequest { selectors, range, .. } = request(selectors);
+    RawRequest { selectors, range, within, max_samples }
+}
+
+/// Series of three tenants, whose labels stand before and behind that of the tenant, or are called like it.
+fn crowd() -> Arc<World> {
+    let mut world = World::default();
+    for (number, tenant) in ["a", "b", "c"].into_iter().enumerate() {
+        let names = ["A", "__scheme__", "__tenant_id__", "original___tenant_id__", "job", "zone"];
+        let of = |bits: usize| {
+            let set = names.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
+            let pairs = set.map(|(i, name)| (*name, ["1", "2"][(bits + i + number) % 2]));
+            Labels::from_pairs(pairs.chain([("__name__", ["up", "down"][bits % 2])]))
+        };
+        world.series.insert(tenant.to_string(), (0..64).map(of).collect());
+    }
+    Arc::new(world)
+}
+
+#[tokio::test]
+async fn groups_of_series_of_several_tenants_are_all_of_them_each_once() {
+    let querier = querier(&crowd(), federated(), LimitsHandle::default());
+    let all = ids("a|b|c");
+    let listed = querier.series(&all, &request(&[])).await.unwrap();
+    assert_eq!(listed.len(), 3 * 64);
+    for size in [1, 2, 5, 64, 1000] {
+        let mut read = Vec::new();
+        for group in listed.chunks(size) {
+            let (first, last) = (group[0].clone(), group[group.len() - 1].clone());
+            let request = raw(&[&[]], Some(SeriesRange { first, last }), 0);
+            let Raw::Series(series, _) = querier.raw(&all, &request).await.unwrap() else { panic!() };
+            read.extend(series.into_iter().map(|series| series.labels));
+        }
+        assert_eq!(read, listed, "in groups of {size}");
+    }
+}
+
+#[tokio::test]
+async fn series_that_pass_several_selectors_come_once_and_too_many_are_said_to_be() {
+    let querier = querier(&World::new(), federated(), LimitsHandle::default());
+    let selectors: [&[(&str, MatcherOp, &str)]; 2] =
+        [&[("job", MatcherOp::Equal, "x")], &[("job", MatcherOp::Regex, ".+")]];
+    let answer = querier.raw(&ids("b"), &raw(&selectors, None, 0)).await.unwrap();
+    assert!(matches!(answer, Raw::Series(series, _) if series.len() == 2));
+    let answer = querier.raw(&ids("b"), &raw(&selectors[1..], None, 1)).await.unwrap();
+    assert!(matches!(answer, Raw::TooMany));
+    let limit = Overrides { max_samples_per_query: Some(1), ..Overrides::default() };
+    let overrides = [("b".to_string(), limit)].into();
+    let limits = LimitsHandle::new(&LimitsConfig { overrides, ..LimitsConfig::default() }).unwrap();
+    let querier = self::querier(&World::new(), federated(), limits);
+    let refused = querier.raw(&ids("b"), &raw(&selectors[1..], None, 0)).await.unwrap_err().to_string();
+    assert!(refused.contains("max_samples_per_query: 2 > 1"), "{refused}");
+    let answer = querier.raw(&ids("b"), &raw(&selectors[1..], None, 100)).await.unwrap();
+    assert!(matches!(answer, Raw::TooMany), "fewer series at a time are within the limit");
 }

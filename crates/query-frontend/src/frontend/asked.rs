@@ -1,6 +1,5 @@
 //! Who asked for what.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
@@ -74,7 +73,7 @@ impl Asked {
 
 impl Asker {
     /// By the headers, and `nocache=1` among the parameters.
-    pub(crate) fn new(headers: &HeaderMap, remote: Option<SocketAddr>, nocache: Option<&str>) -> Asker {
+    pub(crate) fn new(headers: &HeaderMap, nocache: Option<&str>) -> Asker {
         let header = |name: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
             cut(value, HEADER_BYTES).to_string()
@@ -82,7 +81,8 @@ impl Asker {
         let directives = header("cache-control").to_ascii_lowercase();
         let is_no_store = directives.split(',').any(|directive| directive.trim() == "no-store");
         Asker {
-            remote_addr: remote.map(|address| address.to_string()).unwrap_or_default(),
+            // Whoever connects to us is a gateway, mostly, and this is how it says for whom.
+            remote_addr: header("x-forwarded-for").split(',').next().unwrap_or_default().trim().to_string(),
             user_agent: header("user-agent"),
             dashboard: header("x-dashboard-uid"),
             panel: header("x-panel-id"),
@@ -106,7 +106,7 @@ mod tests {
         let of = |directive: &str, nocache| {
             let mut headers = HeaderMap::new();
             headers.insert("cache-control", directive.parse().unwrap());
-            Asker::new(&headers, None, nocache).is_uncached
+            Asker::new(&headers, nocache).is_uncached
         };
         assert!(of("No-Store", None) && of("max-age=0, no-store", None) && of("", Some("1")));
         assert!(!of("max-age=0", None) && !of("no-cache", Some("0")) && !of("", None));
@@ -116,7 +116,7 @@ mod tests {
     fn what_is_kept_of_a_question_is_bounded() {
         let mut headers = HeaderMap::new();
         headers.insert("x-dashboard-uid", "u".repeat(10_000).parse().unwrap());
-        let asker = Asker::new(&headers, None, None);
+        let asker = Asker::new(&headers, None);
         assert_eq!(asker.dashboard.len(), HEADER_BYTES);
         assert_eq!(cut("äää", 3), "ä");
     }

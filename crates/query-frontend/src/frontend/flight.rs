@@ -92,7 +92,13 @@ mod tests {
 
     fn result() -> QueryResult {
         let value = Value::Matrix(Vec::new());
-        QueryResult { value, warnings: Vec::new(), infos: Vec::new(), stats: QueryStats::default() }
+        QueryResult {
+            value,
+            warnings: Vec::new(),
+            infos: Vec::new(),
+            stats: QueryStats::default(),
+            held: wire::Held::default(),
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use limits::format_duration;
 
 use super::top::{Ranked, first_by};
@@ -21,7 +21,7 @@ const TOP_N_MAX: usize = 1000;
 pub(crate) async fn active_queries(State(deps): State<Deps>, headers: HeaderMap) -> Result<Response, ApiError> {
     let tenants = deps.tenants(&headers)?;
     let active = deps.frontend.inner.active.visible_to(&tenants);
-    Ok(json::object(|out| {
+    Ok(answer(|out| {
         out.key("status").string("ok");
         out.key("data").array(|out| {
             for shown in &active {
@@ -60,7 +60,7 @@ pub(crate) async fn top_queries(
     let since_ms = inner.clock.now_ms().saturating_sub(lifetime_ms);
     let all = inner.top.since(since_ms, &tenants);
     let lifetime = std::time::Duration::from_millis(lifetime_ms.unsigned_abs());
-    Ok(json::object(|out| {
+    Ok(answer(|out| {
         out.key("topN").string(&n.to_string());
         out.key("maxLifetime").string(&format_duration(lifetime));
         out.key("search.queryStats.lastQueriesCount").number(inner.top.capacity());
@@ -77,6 +77,11 @@ pub(crate) async fn top_queries(
             out.key("sumDurationSeconds").number(format_args!("{:.3}", one.sum_secs));
         });
     }))
+}
+
+/// VictoriaMetrics's lists are not wrapped as Prometheus's answers are.
+fn answer(fill: impl FnOnce(&mut Json)) -> Response {
+    (json::CONTENT_TYPE, json::object(fill)).into_response()
 }
 
 fn list(out: &mut Json, ranked: &[Ranked], figure: impl Fn(&mut Json, &Ranked)) {

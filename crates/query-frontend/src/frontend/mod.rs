@@ -30,11 +30,12 @@ use prometheus_client::registry::Registry;
 use runtime::{Clock, MemoryPart};
 use wire::{Query, QueryError, QueryRequest, QueryResult};
 
-pub(crate) use asked::{Asked, Asker};
+pub(crate) use asked::Asker;
 pub(crate) use http::{active_queries, top_queries};
 pub use config::query_frontend::Config;
 
 use active::Active;
+use asked::Asked;
 use flight::Flights;
 use horizons::Horizons;
 use lanes::Lanes;

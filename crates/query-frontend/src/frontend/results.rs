@@ -183,7 +183,7 @@ mod tests {
 
     fn extent(n_points: i64) -> Extent {
         let floats = (0..n_points).map(|i| (i * 10, 1.0)).collect();
-        let series = vec![MatrixSeries { labels: Labels::default(), floats, histograms: Vec::new() }];
+        let series = vec![MatrixSeries { labels: Labels::from_pairs([("a", "b")]), floats, histograms: Vec::new() }];
         let steps = Steps { first: 0, last: (n_points - 1) * 10, step: 10 };
         Extent { steps, print: 1, series, warnings: Vec::new(), infos: Vec::new() }
     }

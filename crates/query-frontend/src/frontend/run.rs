@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use model::{MatrixSeries, TenantId, TenantIds, TimeRange, Value};
-use runtime::Reservation;
-use wire::{Fingerprint, QueryError, QueryRequest, QueryResult, QueryStats, SelectError};
+use wire::{Fingerprint, Held, Meter, QueryError, QueryRequest, QueryResult, QueryStats, SelectBudget};
 
 use super::exact;
 use super::flight::FlightKey;
@@ -63,11 +62,14 @@ struct Piece {
     keepable: Option<Keepable>,
 }
 
+/// Longer queries are evaluated as they are: no dashboard has them, and to look at them takes time.
+const QUERY_BYTES_MAX: usize = 16 << 10;
+
 type Evaluated = (Piece, Arc<QueryResult>);
 
 impl Run {
     pub(super) async fn result(&mut self) -> Result<QueryResult, QueryError> {
-        let Some((steps, interval_ms)) = self.splitting() else { return self.whole().await };
+        let Some((steps, interval_ms)) = self.splitting().await? else { return self.whole().await };
         let parts = steps::split(steps, interval_ms).into_iter();
         let mut parts: Vec<Part> =
             parts.map(|(number, steps)| Part { number, steps, kept: None, keepable: None }).collect();
@@ -81,11 +83,12 @@ impl Run {
         if pieces.len() < 2 && self.work.n_hits == 0 && tenant.is_none() {
             return self.whole().await;
         }
-        let (evaluated, _held) = self.evaluate(pieces).await?;
-        let Some(result) = merged(&parts, &evaluated) else {
+        let evaluated = self.evaluate(pieces).await?;
+        let Some(mut result) = merged(&parts, &evaluated) else {
             self.inner.metrics.whole_after_all.inc();
             return self.whole().await;
         };
+        result.held = self.held(&result)?;
         if let Some(tenant) = &tenant {
             self.keep(&parts, &evaluated, tenant, interval_ms).await;
         }
@@ -93,21 +96,31 @@ impl Run {
     }
 
     /// The steps and how long the parts are in which they may be evaluated.
-    fn splitting(&self) -> Option<(Steps, i64)> {
+    async fn splitting(&self) -> Result<Option<(Steps, i64)>, QueryError> {
         let configured_ms = self.inner.config.split_queries_by_interval.millis();
         let QueryRequest { start_ms, end_ms, step_ms, .. } = self.request;
-        let steps = Steps::new(start_ms, end_ms, step_ms?)?;
-        if configured_ms == 0 {
-            return None;
-        }
-        let reach_ms = exact::reach_ms(&self.request)?;
+        let steps = step_ms.and_then(|step_ms| Steps::new(start_ms, end_ms, step_ms));
+        let Some(steps) = steps.filter(|_| configured_ms > 0 && self.request.query.len() <= QUERY_BYTES_MAX) else {
+            return Ok(None);
+        };
+        let Some(reach_ms) = self.reach_ms().await? else { return Ok(None) };
         // What is too long is refused as a whole: each part is short enough.
         let length_ms = end_ms.saturating_sub(start_ms).saturating_add(reach_ms);
         let max_length_ms = self.limits().map(|limits| limits.max_query_length.millis());
         if max_length_ms.filter(|max| *max > 0).min().is_some_and(|max| length_ms > max) {
-            return None;
+            return Ok(None);
         }
-        Some((steps, steps::interval_of(configured_ms, steps.step, reach_ms)))
+        Ok(Some((steps, steps::interval_of(configured_ms, steps.step, reach_ms))))
+    }
+
+    async fn reach_ms(&self) -> Result<Option<i64>, QueryError> {
+        let has_patterns = self.request.query.contains("=~") || self.request.query.contains("!~");
+        if !has_patterns {
+            return Ok(exact::reach_ms(&self.request));
+        }
+        // Patterns take time to compile.
+        let request = self.request.clone();
+        runtime::blocking(move || exact::reach_ms(&request)).await.map_err(QueryError::Internal)
     }
 
     fn limits(&self) -> impl Iterator<Item = Arc<limits::Limits>> {
@@ -190,8 +203,7 @@ impl Run {
     }
 
     /// Evaluates the pieces, as many at a time as the tenants may.
-    async fn evaluate(&mut self, pieces: Vec<Piece>) -> Result<(Vec<Evaluated>, Reservation), QueryError> {
-        let mut held = self.inner.memory.reserve(0).map_err(unavailable)?;
+    async fn evaluate(&mut self, pieces: Vec<Piece>) -> Result<Vec<Evaluated>, QueryError> {
         let mut evaluated = Vec::with_capacity(pieces.len());
         let mut pieces = pieces.into_iter().peekable();
         let mut running = FuturesUnordered::new();
@@ -213,20 +225,20 @@ impl Run {
             }
             let Some(done) = running.next().await else { break };
             let (piece, result) = done?;
-            held.grow(merge::bytes_of(series_of(&result)?)).map_err(unavailable)?;
+            series_of(&result)?;
             evaluated.push((piece, result));
         }
         drop(running);
         self.work.n_evaluated += evaluated.len() as u64;
         self.inner.metrics.parts.inc_by(evaluated.len() as u64);
         evaluated.sort_by_key(|(piece, _)| piece.steps.first);
-        Ok((evaluated, held))
+        Ok(evaluated)
     }
 
     async fn evaluate_piece(&self, piece: Piece, _place: Place) -> Result<Evaluated, QueryError> {
-        let timeout_ms = self.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1));
         let Steps { first, last, .. } = piece.steps;
-        let request = QueryRequest { start_ms: first, end_ms: last, timeout_ms, ..self.request.clone() };
+        let request =
+            QueryRequest { start_ms: first, end_ms: last, timeout_ms: self.left_ms(), ..self.request.clone() };
         let table_version = piece.keepable.and_then(|keepable| keepable.table_version);
         let start = || {
             let (inner, tenants, request) = (Arc::clone(&self.inner), self.tenants.clone(), request.clone());
@@ -282,17 +294,35 @@ impl Run {
         }
     }
 
-    /// The query as it came.
+    /// The memory of the merged result.
+    fn held(&self, result: &QueryResult) -> Result<Held, QueryError> {
+        let budget = SelectBudget {
+            series: Meter::new("max_series_per_query", 0),
+            samples: Meter::new("max_samples_per_query", 0),
+            bytes: Meter::of_memory("max_bytes_per_query", 0, self.inner.memory.clone()),
+            deadline: None,
+        };
+        budget.bytes.take(merge::bytes_of(series_of(result)?))?;
+        Ok(Held::of(Arc::new(budget)))
+    }
+
+    /// The query as it came, with what is left of its time if some of that is used up.
     async fn whole(&mut self) -> Result<QueryResult, QueryError> {
+        let mut request = self.request.clone();
+        if self.work.n_evaluated > 0 {
+            request.timeout_ms = self.left_ms();
+        }
         self.work.n_evaluated += 1;
-        let timeout_ms = self.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1));
-        let request = QueryRequest { timeout_ms, ..self.request.clone() };
         self.inner.querier.query(&self.tenants, &request).await
     }
 
     /// What is left of the query's time.
     fn left(&self) -> Option<Duration> {
         Some(self.deadline?.saturating_duration_since(self.inner.clock.instant()))
+    }
+
+    fn left_ms(&self) -> Option<u64> {
+        self.left().map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
     }
 
     fn key(&self, part: &Part, tenant: &TenantId, interval_ms: i64) -> Key {
@@ -372,7 +402,8 @@ fn merged(parts: &[Part], evaluated: &[Evaluated]) -> Option<QueryResult> {
     let infos = merge::annotations(slices.iter().map(|slice| slice.infos))?;
     let mut stats = QueryStats::default();
     evaluated.iter().for_each(|(_, result)| merge::add_stats(&mut stats, result));
-    Some(QueryResult { value: Value::Matrix(merge::series(&slices)), warnings, infos, stats })
+    let value = Value::Matrix(merge::series(&slices));
+    Some(QueryResult { value, warnings, infos, stats, held: Held::default() })
 }
 
 fn slice(piece: Piece, result: &QueryResult) -> Option<Slice<'_>> {
@@ -385,8 +416,4 @@ fn series_of(result: &QueryResult) -> Result<&[MatrixSeries], QueryError> {
         Value::Matrix(series) => Ok(series),
         _ => Err(QueryError::Internal("a range query has a value that is no matrix".to_string())),
     }
-}
-
-fn unavailable(over: runtime::OverBudget) -> QueryError {
-    QueryError::Select(SelectError::Unavailable(over.to_string()))
 }

@@ -2,7 +2,6 @@
 //! and keeps.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -198,7 +197,8 @@ pub(crate) fn open(
             registry,
         },
     );
-    routes(super::super::deps(Arc::clone(querier), frontend, clock.clone()))
+    let deps = crate::status::deps(Arc::clone(querier), false, clock.clone());
+    routes(Deps { frontend, ..deps })
 }
 
 async fn open_ingester(bucket: &Arc<Bucket>, limits: &LimitsHandle, clock: &Clock) -> Ingester {
@@ -228,9 +228,4 @@ fn open_compactor(bucket: &Arc<Bucket>, limits: &LimitsHandle, clock: &Clock) ->
         metrics: compactor::Metrics::register(&mut Registry::default()),
     };
     Compactor::open(compactor::Config::default(), deps)
-}
-
-/// Long enough for the others to make a step.
-pub(crate) async fn pause() {
-    runtime::sleep(Duration::from_millis(1)).await;
 }

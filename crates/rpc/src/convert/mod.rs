@@ -1,17 +1,25 @@
 //! Our nouns as messages and back. What comes in is checked here, once.
 
+mod head_stats;
 mod request;
 mod result;
 mod series;
+mod standing;
 
 use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, MetricType};
 
+pub(crate) use head_stats::{
+    head_stats_items, head_stats_request, head_stats_to_wire, take_head_stats,
+};
 pub(crate) use request::{
     budget_of, labels_request, labels_to_wire, metadata_request, metadata_to_wire, query_request,
-    query_to_wire, select_request, select_to_wire,
+    query_to_wire, raw_request, raw_to_wire, select_request, select_to_wire,
 };
 pub(crate) use result::{Assembler, Outcome, disassemble, select_stats, select_stats_to_wire};
 pub(crate) use series::{SeriesIn, SeriesOut};
+pub(crate) use standing::{
+    fingerprint, fingerprint_to_wire, fingerprints_request, fingerprints_to_wire, standing, standing_to_wire,
+};
 
 use crate::generated::firn;
 

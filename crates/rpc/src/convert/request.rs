@@ -3,9 +3,11 @@ use std::time::Instant;
 
 use model::{Matcher, MatcherOp, TimeRange};
 use runtime::MemoryPart;
-use wire::{LabelsRequest, MetadataRequest, Meter, QueryRequest, SelectBudget, SelectRequest};
+use wire::{
+    LabelsRequest, MetadataRequest, Meter, QueryRequest, RawRequest, SelectBudget, SelectRequest, SeriesRange,
+};
 
-use super::Malformed;
+use super::{Malformed, labels, run};
 use crate::generated::firn;
 use crate::generated::firn::matcher::Op;
 use crate::limit_names;
@@ -20,7 +22,11 @@ fn matcher_to_wire(matcher: &Matcher) -> firn::Matcher {
     firn::Matcher { name: matcher.name.clone(), op: op.into(), value: matcher.value.clone() }
 }
 
-fn matchers(matchers: &[firn::Matcher]) -> Result<Vec<Matcher>, Malformed> {
+pub(super) fn selector_to_wire(matchers: &Vec<Matcher>) -> firn::Selector {
+    firn::Selector { matchers: matchers.iter().map(matcher_to_wire).collect() }
+}
+
+pub(super) fn matchers(matchers: &[firn::Matcher]) -> Result<Vec<Matcher>, Malformed> {
     let one = |matcher: &firn::Matcher| {
         let op = match Op::try_from(matcher.op) {
             Ok(Op::Equal) => MatcherOp::Equal,
@@ -38,7 +44,7 @@ fn limit_to_wire(meter: &Meter) -> firn::Limit {
     firn::Limit { name: meter.name().to_string(), limit: meter.limit(), used: meter.used() }
 }
 
-fn budget_to_wire(budget: &SelectBudget) -> firn::Budget {
+pub(super) fn budget_to_wire(budget: &SelectBudget) -> firn::Budget {
     firn::Budget {
         series: Some(limit_to_wire(&budget.series)),
         samples: Some(limit_to_wire(&budget.samples)),
@@ -73,6 +79,7 @@ pub(crate) fn select_to_wire(request: &SelectRequest) -> firn::SelectRequest {
         end_ms: request.range.end,
         budget: Some(budget_to_wire(&request.budget)),
         min_table_version: request.min_table_version,
+        within: request.within.as_ref().map(within_to_wire),
     }
 }
 
@@ -83,16 +90,43 @@ pub(crate) fn select_request(
     Ok(SelectRequest {
         matchers: matchers(&request.matchers)?,
         range: TimeRange::new(request.start_ms, request.end_ms),
+        within: request.within.as_ref().map(within).transpose()?,
         budget,
         min_table_version: request.min_table_version,
     })
 }
 
+fn within_to_wire(within: &SeriesRange) -> firn::SeriesRange {
+    firn::SeriesRange { first: run(&within.first), last: run(&within.last) }
+}
+
+fn within(within: &firn::SeriesRange) -> Result<SeriesRange, Malformed> {
+    Ok(SeriesRange { first: labels(&within.first)?, last: labels(&within.last)? })
+}
+
+pub(crate) fn raw_to_wire(request: &RawRequest) -> firn::RawRequest {
+    firn::RawRequest {
+        selectors: request.selectors.iter().map(selector_to_wire).collect(),
+        start_ms: request.range.start,
+        end_ms: request.range.end,
+        within: request.within.as_ref().map(within_to_wire),
+        max_samples: request.max_samples,
+    }
+}
+
+pub(crate) fn raw_request(request: &firn::RawRequest) -> Result<RawRequest, Malformed> {
+    let selectors = request.selectors.iter().map(|selector| matchers(&selector.matchers));
+    Ok(RawRequest {
+        selectors: selectors.collect::<Result<_, Malformed>>()?,
+        range: TimeRange::new(request.start_ms, request.end_ms),
+        within: request.within.as_ref().map(within).transpose()?,
+        max_samples: request.max_samples,
+    })
+}
+
 pub(crate) fn labels_to_wire(request: &LabelsRequest, name: &str) -> firn::LabelsRequest {
-    let selector =
-        |matchers: &Vec<Matcher>| firn::Selector { matchers: matchers.iter().map(matcher_to_wire).collect() };
     firn::LabelsRequest {
-        selectors: request.selectors.iter().map(selector).collect(),
+        selectors: request.selectors.iter().map(selector_to_wire).collect(),
         start_ms: request.range.start,
         end_ms: request.range.end,
         limit: request.limit as u64,

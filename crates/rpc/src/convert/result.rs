@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
+use prost::Message as _;
 use model::{ExemplarSeries, Histogram, Labels, MatrixSeries, Metadata, SampleValue, Value, VectorSample};
 use wire::bytes::{Reader, put_f64s, put_histogram, put_i64s, take_histogram};
-use wire::{QueryResult, QueryStats, SelectStats};
+use wire::{Fingerprint, HeadStats, Held, QueryResult, QueryStats, Raw, SelectStats};
 
-use super::series::{column, f64s, i64s};
-use super::{CHUNK_BYTES, Malformed, exemplars, exemplars_to_wire, family, family_to_wire, labels, run};
+use super::series::{SeriesIn, SeriesOut, column, f64s, i64s};
+use super::{
+    CHUNK_BYTES, Malformed, exemplars, exemplars_to_wire, family, family_to_wire, head_stats_items, labels, run,
+    fingerprint, fingerprint_to_wire, take_head_stats,
+};
 use crate::generated::firn;
 use crate::generated::firn::Part;
 use crate::generated::firn::query_done::Shape;
@@ -22,6 +26,9 @@ pub(crate) enum Outcome {
     Strings(Vec<String>),
     Exemplars(Vec<ExemplarSeries>),
     Metadata(Vec<Metadata>),
+    Raw(Raw),
+    HeadStats(Box<HeadStats>),
+    Fingerprints(Vec<Option<Fingerprint>>),
 }
 
 /// What is still to be sent of an outcome, a part at a time.
@@ -32,6 +39,10 @@ pub(crate) enum Outgoing {
     Strings(vec::IntoIter<String>),
     Exemplars(vec::IntoIter<ExemplarSeries>),
     Metadata(vec::IntoIter<Metadata>),
+    Raw(Box<SeriesOut>, Held),
+    TooMany { is_sent: bool },
+    HeadStats(vec::IntoIter<firn::HeadStatsItem>),
+    Fingerprints(vec::IntoIter<Option<Fingerprint>>),
 }
 
 /// A series of a matrix of which a part has been sent.
@@ -53,11 +64,19 @@ pub(crate) fn disassemble(outcome: Outcome) -> (Outgoing, Option<firn::QueryDone
         Outcome::Strings(items) => (Outgoing::Strings(items.into_iter()), None),
         Outcome::Exemplars(items) => (Outgoing::Exemplars(items.into_iter()), None),
         Outcome::Metadata(items) => (Outgoing::Metadata(items.into_iter()), None),
+        Outcome::Raw(Raw::Series(series, held)) => {
+            (Outgoing::Raw(Box::new(SeriesOut::new(series)), held), None)
+        }
+        Outcome::Fingerprints(items) => (Outgoing::Fingerprints(items.into_iter()), None),
+        Outcome::Raw(Raw::TooMany) => (Outgoing::TooMany { is_sent: false }, None),
+        Outcome::HeadStats(stats) => {
+            (Outgoing::HeadStats(head_stats_items(*stats).into_iter()), None)
+        }
     }
 }
 
 fn disassemble_query(result: QueryResult) -> (Outgoing, firn::QueryDone) {
-    let QueryResult { value, warnings, infos, stats } = result;
+    let QueryResult { value, warnings, infos, stats, held: _ } = result;
     let mut done =
         firn::QueryDone { warnings, infos, stats: Some(stats_to_wire(&stats)), ..Default::default() };
     let nothing = Outgoing::Strings(Vec::new().into_iter());
@@ -113,6 +132,24 @@ impl Outgoing {
                 Outgoing::Metadata(items) => items.next().map(|family| {
                     let len = family.help.len() + family.unit.len() + family.family.len();
                     part.metadata.push(family_to_wire(family));
+                    len
+                }),
+                Outgoing::TooMany { is_sent } => (!std::mem::replace(is_sent, true)).then(|| {
+                    part.too_many_samples = true;
+                    0
+                }),
+                // A chunk is as long as a part.
+                Outgoing::Raw(out, _held) => out.chunk().map(|chunk| {
+                    (part.timelines, part.samples) = (chunk.timelines, chunk.series);
+                    CHUNK_BYTES
+                }),
+                Outgoing::Fingerprints(items) => items.next().map(|item| {
+                    part.fingerprints.push(fingerprint_to_wire(item));
+                    32
+                }),
+                Outgoing::HeadStats(items) => items.next().map(|item| {
+                    let len = item.encoded_len();
+                    part.head_stats.push(item);
                     len
                 }),
             };
@@ -188,6 +225,10 @@ pub(crate) struct Assembler {
     pub(crate) strings: Vec<String>,
     pub(crate) exemplars: Vec<ExemplarSeries>,
     pub(crate) metadata: Vec<Metadata>,
+    pub(crate) raw: SeriesIn,
+    pub(crate) has_too_many: bool,
+    pub(crate) head_stats: HeadStats,
+    pub(crate) fingerprints: Vec<Option<Fingerprint>>,
 }
 
 impl Assembler {
@@ -204,6 +245,17 @@ impl Assembler {
         }
         for one in part.metadata {
             self.metadata.push(family(one)?);
+        }
+        let samples = firn::SelectResponse {
+            timelines: part.timelines,
+            series: part.samples,
+            ..firn::SelectResponse::default()
+        };
+        self.raw.take(samples)?;
+        self.has_too_many |= part.too_many_samples;
+        self.fingerprints.extend(part.fingerprints.iter().map(fingerprint));
+        for item in part.head_stats {
+            take_head_stats(&mut self.head_stats, item)?;
         }
         Ok(())
     }
@@ -233,6 +285,14 @@ impl Assembler {
         Ok(())
     }
 
+    /// The series with their samples whose end has come.
+    pub(crate) fn raw(self) -> Result<Raw, Malformed> {
+        if self.has_too_many {
+            return Ok(Raw::TooMany);
+        }
+        Ok(Raw::Series(self.raw.finish()?, Held::default()))
+    }
+
     /// The result of a query whose end has come.
     pub(crate) fn query(self, done: firn::QueryDone) -> Result<QueryResult, Malformed> {
         let value = match done.shape() {
@@ -244,7 +304,7 @@ impl Assembler {
             Shape::Matrix => Value::Matrix(self.series),
         };
         let stats = stats(done.stats.unwrap_or_default())?;
-        Ok(QueryResult { value, warnings: done.warnings, infos: done.infos, stats })
+        Ok(QueryResult { value, warnings: done.warnings, infos: done.infos, stats, held: Held::default() })
     }
 }
 
@@ -273,6 +333,7 @@ fn stats_to_wire(stats: &QueryStats) -> firn::QueryStats {
         samples_per_step: column(per_step),
         peak_samples: stats.peak_samples,
         series: stats.n_series,
+        queue_secs: stats.queue_secs,
         select: Some(select_stats_to_wire(stats.select)),
     }
 }
@@ -290,6 +351,7 @@ fn stats(stats: firn::QueryStats) -> Result<QueryStats, Malformed> {
         samples_per_step: steps.iter().map(|[step, n]| (*step, *n as u64)).collect(),
         peak_samples: stats.peak_samples,
         n_series: stats.series,
+        queue_secs: stats.queue_secs,
         select: select_stats(stats.select.unwrap_or_default()),
     })
 }

@@ -98,7 +98,7 @@ fn put_histograms(histograms: &mut vec::IntoIter<HistogramPoint>, len: &mut usiz
 }
 
 /// Series on their way in.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct SeriesIn {
     timelines: Vec<Arc<[i64]>>,
     series: Vec<SeriesData>,

@@ -58,6 +58,14 @@ pub struct Selector {
     #[prost(message, repeated, tag = "1")]
     pub matchers: ::prost::alloc::vec::Vec<Matcher>,
 }
+/// Series between two label runs, both included, in the order of labels.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeriesRange {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub first: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub last: ::prost::bytes::Bytes,
+}
 /// A limit of the query, by its configuration key, and how much of it was used elsewhere. Limit 0 is none.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limit {
@@ -148,6 +156,71 @@ pub struct Metadata {
     pub unit: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub help: ::prost::alloc::string::String,
+}
+/// A piece of the figures of a head.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeadStatsItem {
+    #[prost(oneof = "head_stats_item::What", tags = "1, 2, 3")]
+    pub what: ::core::option::Option<head_stats_item::What>,
+}
+/// Nested message and enum types in `HeadStatsItem`.
+pub mod head_stats_item {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "1")]
+        Totals(super::HeadTotals),
+        #[prost(message, tag = "2")]
+        Label(super::LabelStats),
+        #[prost(message, tag = "3")]
+        Histogram(super::HistogramStats),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeadTotals {
+    #[prost(uint64, tag = "1")]
+    pub series: u64,
+    #[prost(uint64, tag = "2")]
+    pub columns: u64,
+    #[prost(sint64, optional, tag = "3")]
+    pub oldest_ms: ::core::option::Option<i64>,
+    #[prost(sint64, optional, tag = "4")]
+    pub newest_ms: ::core::option::Option<i64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LabelStats {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub series: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// How many values there are, and the least hashes of them: u64 each, in order.
+    #[prost(uint64, tag = "4")]
+    pub values: u64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub least_hashes: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "6")]
+    pub top: ::prost::alloc::vec::Vec<ValueCount>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValueCount {
+    #[prost(string, tag = "1")]
+    pub value: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub series: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistogramStats {
+    #[prost(string, tag = "1")]
+    pub metric: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub series: u64,
+    #[prost(uint64, tag = "3")]
+    pub buckets: u64,
+    #[prost(uint64, tag = "4")]
+    pub min_buckets: u64,
+    #[prost(uint64, tag = "5")]
+    pub max_buckets: u64,
 }
 /// Travels as the details of a status.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -255,6 +328,9 @@ pub struct PushResponse {
     pub exemplars: u64,
     #[prost(message, repeated, tag = "4")]
     pub refused: ::prost::alloc::vec::Vec<Refusal>,
+    /// Identities, 16 bytes each in little-endian order, of bare series that are not known here.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub unknown: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refusal {
@@ -278,6 +354,9 @@ pub struct SelectRequest {
     pub budget: ::core::option::Option<Budget>,
     #[prost(uint64, optional, tag = "5")]
     pub min_table_version: ::core::option::Option<u64>,
+    /// All when absent.
+    #[prost(message, optional, tag = "6")]
+    pub within: ::core::option::Option<SeriesRange>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LabelsRequest {
@@ -305,6 +384,25 @@ pub struct MetadataRequest {
     pub budget: ::core::option::Option<Budget>,
     #[prost(uint64, optional, tag = "3")]
     pub min_table_version: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeadStatsRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub selectors: ::prost::alloc::vec::Vec<Selector>,
+    /// Only series with a sample at this time or later.
+    #[prost(sint64, optional, tag = "2")]
+    pub active_since_ms: ::core::option::Option<i64>,
+    /// The labels asked about; all when there is none.
+    #[prost(string, repeated, tag = "3")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Values that are told of each label.
+    #[prost(uint64, tag = "4")]
+    pub top: u64,
+    /// Whether native histograms are asked about.
+    #[prost(bool, tag = "5")]
+    pub histograms: bool,
+    #[prost(message, optional, tag = "6")]
+    pub budget: ::core::option::Option<Budget>,
 }
 /// The last message of every answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -362,6 +460,25 @@ pub struct MetadataResponse {
     pub items: ::prost::alloc::vec::Vec<Metadata>,
     #[prost(message, optional, tag = "3")]
     pub end: ::core::option::Option<End>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeadStatsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub charge: ::core::option::Option<Charge>,
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<HeadStatsItem>,
+    #[prost(message, optional, tag = "3")]
+    pub end: ::core::option::Option<End>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandingRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandingResponse {
+    /// Times in which there may be samples that are in no table yet: pairs of i64, first and last millisecond.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub open: ::prost::bytes::Bytes,
+    #[prost(uint64, optional, tag = "2")]
+    pub table_version: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FlushRequest {
@@ -615,6 +732,53 @@ pub mod ingester_client {
             req.extensions_mut().insert(GrpcMethod::new("firn.v1.Ingester", "Metadata"));
             self.inner.server_streaming(req, path, codec).await
         }
+        pub async fn head_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HeadStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HeadStatsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1.Ingester/HeadStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("firn.v1.Ingester", "HeadStats"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn standing(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StandingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandingResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/firn.v1.Ingester/Standing",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("firn.v1.Ingester", "Standing"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn flush(
             &mut self,
             request: impl tonic::IntoRequest<super::FlushRequest>,
@@ -736,6 +900,23 @@ pub mod ingester_server {
             &self,
             request: tonic::Request<super::MetadataRequest>,
         ) -> std::result::Result<tonic::Response<Self::MetadataStream>, tonic::Status>;
+        /// Server streaming response type for the HeadStats method.
+        type HeadStatsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::HeadStatsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn head_stats(
+            &self,
+            request: tonic::Request<super::HeadStatsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::HeadStatsStream>, tonic::Status>;
+        async fn standing(
+            &self,
+            request: tonic::Request<super::StandingRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandingResponse>,
+            tonic::Status,
+        >;
         async fn flush(
             &self,
             request: tonic::Request<super::FlushRequest>,
@@ -1140,6 +1321,95 @@ pub mod ingester_server {
                     };
                     Box::pin(fut)
                 }
+                "/firn.v1.Ingester/HeadStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct HeadStatsSvc<T: Ingester>(pub Arc<T>);
+                    impl<
+                        T: Ingester,
+                    > tonic::server::ServerStreamingService<super::HeadStatsRequest>
+                    for HeadStatsSvc<T> {
+                        type Response = super::HeadStatsResponse;
+                        type ResponseStream = T::HeadStatsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HeadStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ingester>::head_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HeadStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/firn.v1.Ingester/Standing" => {
+                    #[allow(non_camel_case_types)]
+                    struct StandingSvc<T: Ingester>(pub Arc<T>);
+                    impl<T: Ingester> tonic::server::UnaryService<super::StandingRequest>
+                    for StandingSvc<T> {
+                        type Response = super::StandingResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StandingRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Ingester>::standing(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StandingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/firn.v1.Ingester/Flush" => {
                     #[allow(non_camel_case_types)]
                     struct FlushSvc<T: Ingester>(pub Arc<T>);
@@ -1341,7 +1611,10 @@ pub struct Job {
     pub traceparent: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub tracestate: ::prost::alloc::string::String,
-    #[prost(oneof = "job::What", tags = "6, 7, 8, 9, 10, 11")]
+    /// Of a query: the version of the tables that is read at least.
+    #[prost(uint64, optional, tag = "15")]
+    pub min_table_version: ::core::option::Option<u64>,
+    #[prost(oneof = "job::What", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub what: ::core::option::Option<job::What>,
 }
 /// Nested message and enum types in `Job`.
@@ -1360,6 +1633,12 @@ pub mod job {
         Exemplars(super::LabelsRequest),
         #[prost(message, tag = "11")]
         Metadata(super::MetadataRequest),
+        #[prost(message, tag = "12")]
+        HeadStats(super::HeadStatsRequest),
+        #[prost(message, tag = "13")]
+        Raw(super::RawRequest),
+        #[prost(message, tag = "14")]
+        Fingerprints(super::FingerprintsRequest),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1379,6 +1658,42 @@ pub struct QueryRequest {
     #[prost(bool, tag = "7")]
     pub stats_per_step: bool,
 }
+/// Series with their samples as they are.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RawRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub selectors: ::prost::alloc::vec::Vec<Selector>,
+    #[prost(sint64, tag = "2")]
+    pub start_ms: i64,
+    #[prost(sint64, tag = "3")]
+    pub end_ms: i64,
+    #[prost(message, optional, tag = "4")]
+    pub within: ::core::option::Option<SeriesRange>,
+    /// The most samples of an answer, 0 for as many as the tenants may hold.
+    #[prost(uint64, tag = "5")]
+    pub max_samples: u64,
+}
+/// What the answers to parts of a range query rest on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FingerprintsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<QueryRequest>,
+    /// Pairs of i64: first and last step.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub parts: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fingerprint {
+    /// Whether there is one; else the rest is nothing.
+    #[prost(bool, tag = "1")]
+    pub settled: bool,
+    #[prost(sint64, tag = "2")]
+    pub until_ms: i64,
+    #[prost(fixed64, tag = "3")]
+    pub print: u64,
+    #[prost(uint64, optional, tag = "4")]
+    pub table_version: ::core::option::Option<u64>,
+}
 /// A piece of a job's result; pieces of one job come in order.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Part {
@@ -1394,6 +1709,17 @@ pub struct Part {
     pub exemplars: ::prost::alloc::vec::Vec<ExemplarSeries>,
     #[prost(message, repeated, tag = "6")]
     pub metadata: ::prost::alloc::vec::Vec<Metadata>,
+    #[prost(message, repeated, tag = "7")]
+    pub head_stats: ::prost::alloc::vec::Vec<HeadStatsItem>,
+    /// Of series with their samples, as in SelectResponse; or that these are too many.
+    #[prost(bytes = "bytes", repeated, tag = "8")]
+    pub timelines: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(message, repeated, tag = "9")]
+    pub samples: ::prost::alloc::vec::Vec<Series>,
+    #[prost(bool, tag = "10")]
+    pub too_many_samples: bool,
+    #[prost(message, repeated, tag = "11")]
+    pub fingerprints: ::prost::alloc::vec::Vec<Fingerprint>,
 }
 /// A series of a vector or a matrix. A series like the one before is its continuation when it says so.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1504,6 +1830,8 @@ pub struct QueryStats {
     pub series: u64,
     #[prost(message, optional, tag = "7")]
     pub select: ::core::option::Option<SelectStats>,
+    #[prost(double, tag = "8")]
+    pub queue_secs: f64,
 }
 /// Generated client implementations.
 pub mod frontend_client {

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use limits::Fair;
 use parking_lot::Mutex;
 use runtime::TraceContext;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::fair::Fair;
 use crate::generated::firn;
 use crate::generated::firn::{ErrorDetail, Part};
 use crate::metrics::QueueMetrics;
@@ -17,10 +17,16 @@ pub(super) struct Job {
     pub(super) id: u64,
     pub(super) tenants: String,
     pub(super) what: firn::job::What,
+    /// The version of the tables that is read at least.
+    pub(super) table_version: Option<u64>,
+    /// When it came.
+    pub(super) since: Instant,
+    /// How long it had waited when a querier took it.
+    pub(super) waited: Duration,
     pub(super) deadline: Instant,
     pub(super) trace: Option<TraceContext>,
-    /// How often a querier took it and went away.
-    pub(super) losses: u32,
+    /// How often a querier took it and went away, or failed.
+    pub(super) attempts: u32,
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -135,7 +141,7 @@ impl Jobs {
         }
     }
 
-    /// A querier took the job and went away: somebody else shall have it.
+    /// A querier took the job and went away, or failed: somebody else shall have it.
     pub(super) fn give_back(&self, job: Job) {
         let mut state = self.state.lock();
         state.taken.remove(&job.id);
@@ -209,7 +215,7 @@ impl Jobs {
                 break;
             }
             // Looks again by itself: an end between the two lines above would be missed otherwise.
-            let _again = runtime::timeout(std::time::Duration::from_millis(50), ends).await;
+            let _again = runtime::timeout(Duration::from_millis(50), ends).await;
         }
         self.stage.send_replace(Stage::Closed);
     }

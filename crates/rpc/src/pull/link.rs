@@ -13,6 +13,7 @@ use super::{HEARTBEAT, SILENCE_MAX};
 use crate::generated::firn;
 use crate::generated::firn::from_frontend::What as Down;
 use crate::generated::firn::from_querier::What as Up;
+use crate::generated::firn::error_detail::Kind;
 use crate::generated::firn::{ErrorDetail, FromFrontend, FromQuerier};
 
 /// A querier takes no more jobs than this, whatever it says.
@@ -137,15 +138,37 @@ impl Link {
     async fn end(&mut self, mut done: firn::Done) {
         let Some(job) = self.taken.remove(&done.id) else { return };
         let event = match done.error.take() {
+            Some(detail) if may_differ_elsewhere(&detail) && job.attempts < self.max_retries => {
+                return self.retry(job, detail).await;
+            }
             Some(detail) => Event::Failed(detail),
-            None => Event::Done(done),
+            None => {
+                if let Some(stats) = done.query.as_mut().and_then(|query| query.stats.as_mut()) {
+                    stats.queue_secs += job.waited.as_secs_f64();
+                }
+                Event::Done(done)
+            }
         };
         let _gone = job.events.send(event).await;
         self.jobs.ended(job.id);
     }
 
-    async fn hand_over(&mut self, job: Job) -> bool {
-        let left = job.deadline.saturating_duration_since(self.clock.instant());
+    /// Another querier, or the same a little later, may have more luck.
+    async fn retry(&self, mut job: Job, detail: ErrorDetail) {
+        job.attempts += 1;
+        let (id, attempt) = (job.id, job.attempts);
+        if job.events.send(Event::Restarted).await.is_ok() {
+            tracing::debug!(querier = self.name, id, attempt, error = detail.message, "query given to another querier");
+            self.jobs.give_back(job);
+        } else {
+            self.jobs.ended(id);
+        }
+    }
+
+    async fn hand_over(&mut self, mut job: Job) -> bool {
+        let now = self.clock.instant();
+        let left = job.deadline.saturating_duration_since(now);
+        job.waited = now.saturating_duration_since(job.since);
         let trace = job.trace.clone();
         let message = firn::Job {
             id: job.id,
@@ -154,6 +177,7 @@ impl Link {
             traceparent: trace.as_ref().map(|trace| trace.traceparent().to_string()).unwrap_or_default(),
             tracestate: trace.as_ref().map(|trace| trace.tracestate().to_string()).unwrap_or_default(),
             what: Some(job.what.clone()),
+            min_table_version: job.table_version,
         };
         self.taken.insert(job.id, job);
         self.send(Down::Job(message)).await
@@ -168,11 +192,11 @@ impl Link {
     /// The querier is gone: others shall have its jobs, as long as they are not lost with everyone.
     async fn give_back(self) {
         for (id, mut job) in self.taken {
-            job.losses += 1;
-            if job.losses > self.max_retries {
-                let (n, name) = (job.losses, &self.name);
+            job.attempts += 1;
+            if job.attempts > self.max_retries {
+                let (n, name) = (job.attempts, &self.name);
                 let message =
-                    format!("queriers went away {n} times while they had the query, the last one was {name}");
+                    format!("queriers went away or failed {n} times while they had the query, the last one was {name}");
                 let _gone = job.events.send(Event::Failed(ErrorDetail::unavailable(message))).await;
                 self.jobs.ended(id);
             } else if job.events.send(Event::Restarted).await.is_ok() {
@@ -182,4 +206,10 @@ impl Link {
             }
         }
     }
+}
+
+/// Whether an error says nothing about the query or its data: what is answered with 5xx, but for what takes as long
+/// or is as damaged anywhere else.
+fn may_differ_elsewhere(detail: &ErrorDetail) -> bool {
+    matches!(detail.kind(), Kind::Unavailable | Kind::Internal)
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use config::query_frontend;
 use limits::LimitsHandle;
-use model::{ExemplarSeries, Labels, Metadata, TenantIds};
+use model::{ExemplarSeries, Labels, Metadata, TenantId, TenantIds, TimeRange};
 use prometheus_client::registry::Registry;
 use prost::Message;
 use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use tokio::sync::mpsc;
-use wire::{LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, SelectError};
+use wire::{Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, SelectError};
 
 use super::jobs::{Event, Job, Jobs, NoPlace, Ticket};
 use crate::call;
@@ -42,6 +42,19 @@ const INBOX: usize = 8;
 /// The querier keeps the query's time itself and knows better what it was spent on; after this it is not waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A question and what goes with it.
+struct Asked {
+    what: What,
+    timeout_ms: Option<u64>,
+    table_version: Option<u64>,
+}
+
+impl From<What> for Asked {
+    fn from(what: What) -> Asked {
+        Asked { what, timeout_ms: None, table_version: None }
+    }
+}
+
 /// A result that is whole.
 struct Finished {
     parts: Assembler,
@@ -71,13 +84,26 @@ impl Queue {
     }
 
     /// Waits for a querier to do it.
-    async fn run(&self, tenants: &TenantIds, what: What, asked: Option<u64>) -> Result<Finished, QueryError> {
-        let deadline = self.deps.clock.instant() + self.timeout(tenants, asked);
+    async fn run(&self, tenants: &TenantIds, asked: impl Into<Asked>) -> Result<Finished, QueryError> {
+        let Asked { what, timeout_ms, table_version } = asked.into();
+        let since = self.deps.clock.instant();
+        let deadline = since + self.timeout(tenants, timeout_ms);
         let (events, mut inbox) = mpsc::channel(INBOX);
         let tenants = tenants.to_string();
         let trace = TraceContext::current();
         let owner = tenants.clone();
-        let make = |id| Job { id, tenants: owner, what, deadline, trace, losses: 0, events };
+        let make = |id| Job {
+            id,
+            tenants: owner,
+            what,
+            table_version,
+            since,
+            waited: Duration::ZERO,
+            deadline,
+            trace,
+            attempts: 0,
+            events,
+        };
         let ticket = self.jobs.enqueue(&tenants, make).map_err(|no| self.refusal(&no))?;
         self.collect(&ticket, &mut inbox, deadline).await
     }
@@ -174,15 +200,35 @@ fn malformed(error: Malformed) -> QueryError {
 #[async_trait]
 impl Query for Queue {
     async fn query(&self, tenants: &TenantIds, request: &QueryRequest) -> Result<QueryResult, QueryError> {
+        self.query_from(tenants, request, None).await
+    }
+
+    async fn query_from(
+        &self,
+        tenants: &TenantIds,
+        request: &QueryRequest,
+        table_version: Option<u64>,
+    ) -> Result<QueryResult, QueryError> {
         let what = What::Query(convert::query_to_wire(request));
-        let Finished { parts, done } = self.run(tenants, what, request.timeout_ms).await?;
+        let asked = Asked { what, timeout_ms: request.timeout_ms, table_version };
+        let Finished { parts, done } = self.run(tenants, asked).await?;
         let end = done.query.ok_or_else(|| malformed(Malformed("a query's end is missing".to_string())))?;
         parts.query(end).map_err(malformed)
     }
 
+    async fn fingerprints(
+        &self,
+        tenant: &TenantId,
+        request: &QueryRequest,
+        parts: &[TimeRange],
+    ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
+        let what = What::Fingerprints(convert::fingerprints_to_wire(request, parts));
+        Ok(self.run(&tenant.clone().into(), what).await?.parts.fingerprints)
+    }
+
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
         let what = What::Series(convert::labels_to_wire(request, ""));
-        Ok(self.run(tenants, what, None).await?.parts.labels)
+        Ok(self.run(tenants, what).await?.parts.labels)
     }
 
     async fn label_names(
@@ -191,7 +237,7 @@ impl Query for Queue {
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
         let what = What::LabelNames(convert::labels_to_wire(request, ""));
-        Ok(self.run(tenants, what, None).await?.parts.strings)
+        Ok(self.run(tenants, what).await?.parts.strings)
     }
 
     async fn label_values(
@@ -201,7 +247,7 @@ impl Query for Queue {
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
         let what = What::LabelValues(convert::labels_to_wire(request, name));
-        Ok(self.run(tenants, what, None).await?.parts.strings)
+        Ok(self.run(tenants, what).await?.parts.strings)
     }
 
     async fn exemplars(
@@ -210,7 +256,7 @@ impl Query for Queue {
         request: &LabelsRequest,
     ) -> Result<Vec<ExemplarSeries>, QueryError> {
         let what = What::Exemplars(convert::labels_to_wire(request, ""));
-        Ok(self.run(tenants, what, None).await?.parts.exemplars)
+        Ok(self.run(tenants, what).await?.parts.exemplars)
     }
 
     async fn metadata(
@@ -219,7 +265,21 @@ impl Query for Queue {
         request: &MetadataRequest,
     ) -> Result<Vec<Metadata>, QueryError> {
         let what = What::Metadata(convert::metadata_to_wire(request));
-        Ok(self.run(tenants, what, None).await?.parts.metadata)
+        Ok(self.run(tenants, what).await?.parts.metadata)
+    }
+
+    async fn raw(&self, tenants: &TenantIds, request: &RawRequest) -> Result<Raw, QueryError> {
+        let what = What::Raw(convert::raw_to_wire(request));
+        self.run(tenants, what).await?.parts.raw().map_err(malformed)
+    }
+
+    async fn head_stats(
+        &self,
+        tenants: &TenantIds,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, QueryError> {
+        let what = What::HeadStats(convert::head_stats_to_wire(request));
+        Ok(self.run(tenants, what).await?.parts.head_stats)
     }
 }
 

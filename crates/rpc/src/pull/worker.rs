@@ -282,11 +282,18 @@ impl Doing {
         };
         let query = &self.query;
         Ok(match what {
+            What::Fingerprints(request) => {
+                let tenant = tenants.only().ok_or_else(|| {
+                    QueryError::Internal("what several tenants' answers rest on is not known".to_string())
+                })?;
+                let (request, parts) = convert::fingerprints_request(request).map_err(malformed)?;
+                Outcome::Fingerprints(query.fingerprints(tenant, &request, &parts).await?)
+            }
             What::Query(request) => {
                 let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
                 let mut request = convert::query_request(request);
                 request.timeout_ms = Some(request.timeout_ms.map_or(left_ms, |asked| asked.min(left_ms)));
-                Outcome::Query(query.query(&tenants, &request).await?)
+                Outcome::Query(query.query_from(&tenants, &request, job.min_table_version).await?)
             }
             What::Series(request) => Outcome::Labels(query.series(&tenants, &labels(request)?).await?),
             What::LabelNames(request) => {
@@ -302,6 +309,14 @@ impl Doing {
             What::Metadata(request) => {
                 let request = convert::metadata_request(request, budget(deadline));
                 Outcome::Metadata(query.metadata(&tenants, &request).await?)
+            }
+            What::Raw(request) => {
+                let request = convert::raw_request(&request).map_err(malformed)?;
+                Outcome::Raw(query.raw(&tenants, &request).await?)
+            }
+            What::HeadStats(request) => {
+                let request = convert::head_stats_request(request, budget(deadline)).map_err(malformed)?;
+                Outcome::HeadStats(Box::new(query.head_stats(&tenants, &request).await?))
             }
         })
     }

@@ -1,16 +1,17 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use cluster::{Member, Ring, RingWatch};
 use futures::future::join_all;
-use model::{Batch, TenantId};
+use model::{Batch, BatchSeries, Exemplar, SeriesId, ShardBatch, TenantId};
 use wire::{Push, PushError, Pushed};
 
 use super::Members;
-use crate::Pool;
 use crate::generated::firn::ErrorDetail;
 use crate::generated::firn::error_detail::Kind;
+use crate::{IngesterClient, Pool};
 
 /// How often a batch is taken apart anew because the ring had changed.
 const ATTEMPTS: usize = 3;
@@ -65,6 +66,44 @@ impl RingPush {
         let client = self.members.client(share.member).map_err(ErrorDetail::unavailable)?;
         let mut bytes = Vec::new();
         wire::bytes::encode_parts(batch, &share.parts, share.with_metadata, &mut bytes);
+        let mut pushed = self.send_bytes(ring, tenant, &client, bytes).await?;
+        if !pushed.unknown.is_empty() {
+            let unknown = std::mem::take(&mut pushed.unknown);
+            client.count_repeated(unknown.len());
+            pushed
+                .absorb(self.send_unknown(ring, tenant, &client, only(batch, &share.parts, unknown)).await?);
+        }
+        Ok(pushed)
+    }
+
+    /// Sends series that the ingester did not know by their identity, with their labels.
+    async fn send_unknown(
+        &self,
+        ring: &Ring,
+        tenant: &TenantId,
+        client: &IngesterClient,
+        batch: Batch,
+    ) -> Result<Pushed, ErrorDetail> {
+        let mut bytes = Vec::new();
+        wire::bytes::encode_batch(&batch, &mut bytes);
+        drop(batch);
+        let pushed = self.send_bytes(ring, tenant, client, bytes).await?;
+        match pushed.unknown.len() {
+            0 => Ok(pushed),
+            n => {
+                let message = format!("{n} series are unknown to an ingester that was told their labels");
+                Err(ErrorDetail::of(Kind::Internal, message))
+            }
+        }
+    }
+
+    async fn send_bytes(
+        &self,
+        ring: &Ring,
+        tenant: &TenantId,
+        client: &IngesterClient,
+        bytes: Vec<u8>,
+    ) -> Result<Pushed, ErrorDetail> {
         let limit = self.members.pool.config().max_message_bytes;
         // Some air for the message around it.
         if bytes.len() + 64 > limit {
@@ -129,6 +168,52 @@ fn shares<'a>(ring: &'a Ring, tenant: &TenantId, batch: &Batch) -> Result<Vec<Sh
         share_of(&mut shares, owner).with_metadata = true;
     }
     Ok(shares)
+}
+
+/// Of some parts of a batch, what these series bring.
+fn only(batch: &Batch, parts: &[usize], series: Vec<SeriesId>) -> Batch {
+    let wanted: HashSet<SeriesId> = series.into_iter().collect();
+    let mut only = Batch::default();
+    for part in parts.iter().filter_map(|part| batch.shards.get(*part)) {
+        let columns = only_of_part(batch, part, &wanted, &mut only.bytes);
+        if !columns.series.is_empty() {
+            only.shards.push(columns);
+        }
+    }
+    only
+}
+
+fn only_of_part(
+    batch: &Batch,
+    part: &ShardBatch,
+    wanted: &HashSet<SeriesId>,
+    bytes: &mut Vec<u8>,
+) -> ShardBatch {
+    let mut keep = |run: &[u8]| {
+        let from = bytes.len() as u32;
+        bytes.extend_from_slice(run);
+        (from, bytes.len() as u32)
+    };
+    let mut only = ShardBatch { shard: part.shard, ..ShardBatch::default() };
+    let (mut float_at, mut histogram_at, mut exemplar_at) = (0, 0, 0);
+    for series in &part.series {
+        let floats = float_at..float_at + series.n_floats as usize;
+        let histograms = histogram_at..histogram_at + series.n_histograms as usize;
+        let exemplars = exemplar_at..exemplar_at + series.n_exemplars as usize;
+        (float_at, histogram_at, exemplar_at) = (floats.end, histograms.end, exemplars.end);
+        if !wanted.contains(&series.id) {
+            continue;
+        }
+        only.series.push(BatchSeries { labels: keep(batch.labels(series)), is_known: false, ..*series });
+        only.timestamps.extend(part.timestamps.get(floats.clone()).unwrap_or_default());
+        only.values.extend(part.values.get(floats.clone()).unwrap_or_default());
+        only.start_timestamps.extend(part.start_timestamps.get(floats).unwrap_or_default());
+        only.histograms.extend_from_slice(part.histograms.get(histograms).unwrap_or_default());
+        let exemplars = part.exemplars.get(exemplars).unwrap_or_default().iter();
+        only.exemplars
+            .extend(exemplars.map(|e| Exemplar { labels: keep(batch.exemplar_labels(e)), ..e.clone() }));
+    }
+    only
 }
 
 fn share_of<'s, 'a>(shares: &'s mut Vec<Share<'a>>, member: &'a Member) -> &'s mut Share<'a> {

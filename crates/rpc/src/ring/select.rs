@@ -3,7 +3,8 @@ use cluster::RingWatch;
 use futures::future::try_join_all;
 use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
 use wire::{
-    LabelsRequest, Listed, MetadataRequest, Select, SelectError, SelectRequest, SelectStats, Selected,
+    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectError, SelectRequest, SelectStats, Selected, Standing,
+    StandingRequest,
 };
 
 use super::Members;
@@ -107,6 +108,26 @@ impl Select for RingSelect {
             }
         }
         Ok(Listed { items: united, table_version })
+    }
+
+    async fn head_stats(
+        &self,
+        tenant: &TenantId,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        let answers = self.ask(|client| async move { client.head_stats(tenant, request).await }).await?;
+        let mut all = HeadStats::default();
+        answers.into_iter().for_each(|answer| all.absorb(answer));
+        Ok(all)
+    }
+
+    async fn standing(&self, tenant: &TenantId, request: &StandingRequest) -> Result<Standing, SelectError> {
+        let answers = self.ask(|client| async move { client.standing(tenant, request).await }).await?;
+        let table_version = answers.iter().filter_map(|answer| answer.table_version).max();
+        let mut open: Vec<_> = answers.into_iter().flat_map(|answer| answer.open).collect();
+        open.sort_unstable_by_key(|range| range.start);
+        open.dedup();
+        Ok(Standing { open, prints: Vec::new(), table_version })
     }
 }
 

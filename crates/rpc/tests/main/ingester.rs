@@ -9,12 +9,12 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use rpc::Config;
 use runtime::TraceContext;
 use wire::{
-    Admin, AdminError, LabelsRequest, MetadataRequest, Push, PushError, Pushed, RefusalReason, Select,
+    Admin, AdminError, HeadStatsRequest, LabelsRequest, MetadataRequest, Push, PushError, Pushed, RefusalReason, Select,
     SelectBudget, SelectError, SelectRequest, SelectStats, Selected,
 };
 
 use crate::made;
-use crate::near::{self, Near, all_labels, budget_of, client, ingester, select_all, tenant};
+use crate::near::{self, Near, all_heads, all_labels, budget_of, client, ingester, select_all, tenant};
 
 /// Runs `check` with made values over one connection.
 fn with_values<S: Strategy>(strategy: S, check: impl AsyncFn(&Near, &rpc::IngesterClient, S::Value)) {
@@ -54,9 +54,10 @@ fn lists_from_afar_are_what_lists_nearby_are() {
         prop::collection::vec("[a-zé]{0,9}", 0..9),
         made::exemplars(),
         made::metadata(),
-        any::<Option<u64>>(),
+        (made::head_stats(), any::<Option<u64>>()),
     );
-    with_values(made, async |near, far, (labels, strings, exemplars, metadata, table_version)| {
+    with_values(made, async |near, far, (labels, strings, exemplars, metadata, (head, table_version))| {
+        *near.head_stats.lock() = head;
         *near.labels.lock() = labels;
         *near.strings.lock() = strings;
         *near.exemplars.lock() = exemplars;
@@ -80,6 +81,8 @@ fn lists_from_afar_are_what_lists_nearby_are() {
         same!(label_values("job", &all));
         same!(exemplars(&all));
         same!(metadata(&families));
+        same!(standing(&wire::StandingRequest::default()));
+        same!(head_stats(&all_heads()));
     });
 }
 
@@ -100,8 +103,17 @@ async fn what_is_asked_arrives_as_it_was_asked() {
     let select = SelectRequest {
         matchers: matchers.clone(),
         range,
+        within: None,
         budget: Arc::clone(&budget),
         min_table_version: Some(0),
+    };
+    let heads = HeadStatsRequest {
+        selectors: vec![matchers.clone(), vec![]],
+        active_since_ms: Some(-3),
+        names: vec!["job".to_string(), "é".to_string()],
+        top: 19,
+        histograms: true,
+        budget: Arc::clone(&budget),
     };
     let labels = LabelsRequest {
         selectors: vec![matchers, vec![]],
@@ -118,11 +130,12 @@ async fn what_is_asked_arrives_as_it_was_asked() {
         asked.label_values(&tenant(), "é", &labels).await.unwrap();
         asked.exemplars(&tenant(), &labels).await.unwrap();
         asked.metadata(&tenant(), &metadata).await.unwrap();
+        asked.head_stats(&tenant(), &heads).await.unwrap();
         std::mem::take(&mut *near.calls.lock())
     };
     let direct = ask(&*near).await;
     assert_eq!(ask(&client).await, direct);
-    assert_eq!(direct.len(), 6);
+    assert_eq!(direct.len(), 7);
 }
 
 #[tokio::test]
@@ -172,7 +185,7 @@ async fn a_push_from_afar_says_what_a_push_nearby_says() {
     for push_compression in [Compression::None, Compression::Gzip] {
         let config = Config { push_compression, ..Config::default() };
         let process = ingester(&near, &config).await;
-        let mut pushed = Pushed { n_floats: 1, n_histograms: 2, n_exemplars: 3, refused: vec![] };
+        let mut pushed = Pushed { n_floats: 1, n_histograms: 2, n_exemplars: 3, ..Pushed::default() };
         for reason in RefusalReason::ALL {
             pushed.refuse(reason, 5, || format!("the first of {}", reason.as_str()));
         }

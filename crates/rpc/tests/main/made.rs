@@ -7,6 +7,7 @@ use model::{
     HistogramPoint, Labels, Metadata, MetricType, ResetHint, STALE_NAN, SeriesData, ShardBatch,
 };
 use proptest::prelude::*;
+use wire::{Distinct, HeadStats, HeadTotals, HistogramStats, LabelStats};
 
 pub(crate) fn labels() -> impl Strategy<Value = Labels> {
     prop::collection::vec(("[a-z_]{1,8}", "[a-zé\n]{1,10}"), 1..5).prop_map(Labels::from_pairs)
@@ -105,6 +106,35 @@ pub(crate) fn metadata() -> impl Strategy<Value = Vec<Metadata>> {
     prop::collection::vec(one, 0..5)
 }
 
+pub(crate) fn head_stats() -> impl Strategy<Value = HeadStats> {
+    let totals = any::<(u64, u64, Option<i64>, Option<i64>)>();
+    let totals = totals.prop_map(|(n_series, n_columns, oldest_ms, newest_ms)| HeadTotals {
+        n_series,
+        n_columns,
+        oldest_ms,
+        newest_ms,
+    });
+    let hashes = prop::collection::btree_set(any::<u64>(), 0..9);
+    let top = prop::collection::vec(("[a-zé]{0,5}", any::<u64>()), 0..4);
+    let label = ("[a-z]{1,9}", any::<(u64, u64)>(), hashes, top);
+    let label = label.prop_map(|(name, (n_series, n_bytes), hashes, top)| LabelStats {
+        name,
+        n_series,
+        n_bytes,
+        values: Distinct::of(hashes.into_iter().collect()),
+        top,
+    });
+    let histogram = ("[a-z]{1,9}", any::<[u64; 4]>()).prop_map(|(metric, [a, b, c, d])| HistogramStats {
+        metric,
+        n_series: a,
+        n_buckets: b,
+        min_buckets: c,
+        max_buckets: d,
+    });
+    (totals, prop::collection::vec(label, 0..5), prop::collection::vec(histogram, 0..3))
+        .prop_map(|(totals, labels, histograms)| HeadStats { totals, labels, histograms })
+}
+
 /// Everything about series, with bits in the place of floats.
 pub(crate) fn said(series: &[SeriesData]) -> String {
     let mut text = String::new();
@@ -136,6 +166,7 @@ pub(crate) fn batch(shards: &[u32], n: usize) -> Batch {
             part.series.push(BatchSeries {
                 id: labels.id(),
                 labels: run,
+                is_known: false,
                 n_floats: 1,
                 n_histograms: 0,
                 n_exemplars: 0,

@@ -1,19 +1,21 @@
 //! The far side: answers as it was told to, and remembers what it was asked. And processes to run it in, which can be
 //! killed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{Batch, ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
+use model::{Batch, ExemplarSeries, Labels, Metadata, SeriesData, SeriesId, TenantId, TenantIds, TimeRange};
 use parking_lot::Mutex;
 use rpc::{Config, IngesterClient, IngesterDeps, Place};
 use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use server::Bound;
 use wire::{
-    Admin, AdminError, LabelsRequest, Listed, MetadataRequest, Meter, Push, PushError, Pushed, Query,
+    Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Meter, Push, PushError, Pushed, Query,
     QueryError, QueryRequest, QueryResult, Select, SelectBudget, SelectError, SelectRequest, Selected,
+    Standing, StandingRequest,
 };
 
 pub(crate) fn tenant() -> TenantId {
@@ -33,6 +35,8 @@ pub(crate) struct Near {
     pub(crate) calls: Mutex<Vec<Call>>,
     pub(crate) batches: Mutex<Vec<Batch>>,
     pub(crate) pushed: Mutex<Pushed>,
+    /// The series of the head, where that matters; those without labels are taken only if they are here.
+    pub(crate) known: Mutex<Option<HashSet<SeriesId>>>,
     pub(crate) push_error: Mutex<Option<PushError>>,
     pub(crate) selected: Mutex<Selected>,
     pub(crate) select_error: Mutex<Option<SelectError>>,
@@ -40,6 +44,7 @@ pub(crate) struct Near {
     pub(crate) strings: Mutex<Vec<String>>,
     pub(crate) exemplars: Mutex<Vec<ExemplarSeries>>,
     pub(crate) metadata: Mutex<Vec<Metadata>>,
+    pub(crate) head_stats: Mutex<HeadStats>,
     pub(crate) table_version: Mutex<Option<u64>>,
     pub(crate) admin_error: Mutex<Option<AdminError>>,
     pub(crate) result: Mutex<Option<QueryResult>>,
@@ -110,6 +115,12 @@ fn selector(matchers: &[model::Matcher]) -> String {
     matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+fn asked_of_heads(tenant: &str, request: &HeadStatsRequest) -> String {
+    let HeadStatsRequest { selectors, active_since_ms, names, top, histograms, .. } = request;
+    let selectors: Vec<String> = selectors.iter().map(|matchers| selector(matchers)).collect();
+    format!("head_stats {tenant} {selectors:?} {active_since_ms:?} {names:?} {top} {histograms}")
+}
+
 fn asked(what: &str, tenant: &str, request: &LabelsRequest) -> String {
     let selectors: Vec<String> = request.selectors.iter().map(|matchers| selector(matchers)).collect();
     let LabelsRequest { range: TimeRange { start, end }, limit, min_table_version, .. } = request;
@@ -124,7 +135,18 @@ impl Push for Near {
             return Err(error);
         }
         self.batches.lock().push(batch.clone());
-        Ok(self.pushed.lock().clone())
+        let mut pushed = self.pushed.lock().clone();
+        if let Some(known) = &mut *self.known.lock() {
+            for series in batch.shards.iter().flat_map(|part| &part.series) {
+                if batch.labels(series).is_empty() && !known.contains(&series.id) {
+                    pushed.unknown.push(series.id);
+                } else {
+                    pushed.n_floats += series.n_floats as usize;
+                    known.insert(series.id);
+                }
+            }
+        }
+        Ok(pushed)
     }
 }
 
@@ -195,6 +217,23 @@ impl Select for Near {
         self.note(format!("metadata {tenant} {:?}", request.family)).await;
         self.listed(&self.metadata)
     }
+
+    async fn standing(&self, tenant: &TenantId, _: &StandingRequest) -> Result<Standing, SelectError> {
+        self.note(format!("standing {tenant}")).await;
+        self.select_fails()?;
+        let open = vec![TimeRange::new(-7, 0), TimeRange::new(5, i64::MAX)];
+        Ok(Standing { open, prints: Vec::new(), table_version: *self.table_version.lock() })
+    }
+
+    async fn head_stats(
+        &self,
+        tenant: &TenantId,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, SelectError> {
+        self.note(asked_of_heads(tenant.as_str(), request)).await;
+        self.select_fails()?;
+        Ok(self.head_stats.lock().clone())
+    }
 }
 
 #[async_trait]
@@ -218,6 +257,21 @@ impl Query for Near {
             return Err(error);
         }
         Ok(self.result.lock().clone().unwrap())
+    }
+
+    async fn fingerprints(
+        &self,
+        tenant: &TenantId,
+        request: &QueryRequest,
+        parts: &[TimeRange],
+    ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
+        self.note(format!("fingerprints {tenant} {} {parts:?}", request.query)).await;
+        let print = |part: &TimeRange| Fingerprint {
+            until_ms: part.end,
+            print: part.start.unsigned_abs(),
+            table_version: Some(part.start.unsigned_abs() % 3).filter(|version| *version > 0),
+        };
+        Ok(parts.iter().map(|part| (part.start < 0).then(|| print(part))).collect())
     }
 
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
@@ -260,6 +314,15 @@ impl Query for Near {
     ) -> Result<Vec<Metadata>, QueryError> {
         self.note(format!("metadata {tenants} {:?}", request.family)).await;
         Ok(self.metadata.lock().clone())
+    }
+
+    async fn head_stats(
+        &self,
+        tenants: &TenantIds,
+        request: &HeadStatsRequest,
+    ) -> Result<HeadStats, QueryError> {
+        self.note(asked_of_heads(&tenants.to_string(), request)).await;
+        Ok(self.head_stats.lock().clone())
     }
 }
 
@@ -368,8 +431,21 @@ pub(crate) fn select_all(budget: &Arc<SelectBudget>) -> SelectRequest {
     SelectRequest {
         matchers: vec![],
         range: TimeRange::ALL,
+        within: None,
         budget: Arc::clone(budget),
         min_table_version: None,
+    }
+}
+
+/// Everything about heads.
+pub(crate) fn all_heads() -> HeadStatsRequest {
+    HeadStatsRequest {
+        selectors: vec![],
+        active_since_ms: None,
+        names: vec![],
+        top: 10,
+        histograms: false,
+        budget: SelectBudget::unlimited(),
     }
 }
 

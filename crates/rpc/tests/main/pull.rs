@@ -14,12 +14,12 @@ use rpc::Config;
 use rpc::pull::{PullWorker, Queue, QueueDeps};
 use runtime::{Clock, MemoryPart, PromDuration, Service, Shutdown, ShutdownHandle, TraceContext};
 use wire::{
-    MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectBudget, SelectError,
+    HeadStats, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectBudget, SelectError,
     SelectStats,
 };
 
 use crate::made;
-use crate::near::{Near, Process, all_labels, until};
+use crate::near::{Near, Process, all_heads, all_labels, until};
 
 fn tenants(ids: &str) -> TenantIds {
     TenantIds::parse(ids).unwrap()
@@ -38,7 +38,7 @@ fn asking(query: &str) -> QueryRequest {
 }
 
 fn result(value: Value) -> QueryResult {
-    QueryResult { value, warnings: vec![], infos: vec![], stats: QueryStats::default() }
+    QueryResult { value, warnings: vec![], infos: vec![], stats: QueryStats::default(), held: wire::Held::default() }
 }
 
 fn number(value: f64) -> QueryResult {
@@ -102,7 +102,9 @@ fn said(result: &QueryResult) -> String {
         other => format!("{other:?}"),
     };
     let kind = std::mem::discriminant(&result.value);
-    format!("{kind:?} {value} {:?} {:?} {:?}", result.warnings, result.infos, result.stats)
+    // Waiting for a querier is waiting as well.
+    let stats = QueryStats { queue_secs: 0.0, ..result.stats.clone() };
+    format!("{kind:?} {value} {:?} {:?} {stats:?}", result.warnings, result.infos)
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -132,6 +134,7 @@ fn stats() -> impl Strategy<Value = QueryStats> {
     (any::<[u64; 6]>(), per_step).prop_map(|([a, b, c, d, e, f], samples_per_step)| QueryStats {
         prepare_secs: 0.25,
         eval_secs: 0.5,
+        queue_secs: 0.125,
         total_samples: a,
         samples_per_step,
         peak_samples: b,
@@ -150,14 +153,15 @@ fn results_that_were_pulled_are_those_of_the_querier() {
         (value(), prop::collection::vec("[a-zé]{0,9}", 0..3), stats()),
         prop::collection::vec(made::labels(), 0..5),
         made::exemplars(),
-        made::metadata(),
+        (made::metadata(), made::head_stats()),
     );
     let mut runner = TestRunner::new(Cases { cases: 64, ..Cases::default() });
     type Made =
-        ((Value, Vec<String>, QueryStats), Vec<Labels>, Vec<model::ExemplarSeries>, Vec<model::Metadata>);
-    let check = async |((value, notes, stats), labels, exemplars, metadata): Made| {
+        ((Value, Vec<String>, QueryStats), Vec<Labels>, Vec<model::ExemplarSeries>, (Vec<model::Metadata>, HeadStats));
+    let check = async |((value, notes, stats), labels, exemplars, (metadata, head)): Made| {
+        *near.head_stats.lock() = head;
         let (warnings, infos) = (notes.clone(), notes.clone());
-        *near.result.lock() = Some(QueryResult { value, warnings, infos, stats });
+        *near.result.lock() = Some(QueryResult { value, warnings, infos, stats, held: wire::Held::default() });
         (*near.labels.lock(), *near.strings.lock()) = (labels, notes);
         (*near.exemplars.lock(), *near.metadata.lock()) = (exemplars, metadata);
         let tenants = tenants("b|a");
@@ -178,6 +182,11 @@ fn results_that_were_pulled_are_those_of_the_querier() {
         same!(label_values("job", &all));
         same!(exemplars(&all));
         same!(metadata(&families));
+        let parts = [model::TimeRange::new(-5, 7), model::TimeRange::new(8, i64::MAX)];
+        let tenant = model::TenantId::new("a").unwrap();
+        let far = queue.fingerprints(&tenant, &request, &parts).await.unwrap();
+        assert_eq!(far, near.fingerprints(&tenant, &request, &parts).await.unwrap());
+        same!(head_stats(&all_heads()));
         // Each was asked as it was asked here.
         for pair in near.whats().chunks(2) {
             assert_eq!(pair[0], pair[1]);
@@ -211,7 +220,8 @@ async fn a_result_of_many_parts_is_whole() {
 #[tokio::test]
 async fn errors_of_the_querier_are_errors_of_the_frontend() {
     let near = Near::new();
-    let (queue, process) = frontend(&impatient(), Limits::default()).await;
+    let config = query_frontend::Config { max_retries: 0, ..impatient() };
+    let (queue, process) = frontend(&config, Limits::default()).await;
     let _querier = querier(&near, &[&process.address], 1);
     let text = || "é parse error".to_string();
     let limit = || SelectError::LimitExceeded { name: "max_bytes_per_query", limit: 1, used: 2 };
@@ -234,6 +244,30 @@ async fn errors_of_the_querier_are_errors_of_the_frontend() {
     }
     *near.result.lock() = Some(number(1.0));
     assert!(queue.query(&tenants("a"), &asking("up")).await.is_ok(), "an error costs its own query only");
+}
+
+#[tokio::test]
+async fn what_failed_for_a_reason_outside_of_the_query_is_asked_again_and_nothing_else_is() {
+    let near = Near::new();
+    *near.result.lock() = Some(number(1.0));
+    let (queue, process) = frontend(&impatient(), Limits::default()).await;
+    let _querier = querier(&near, &[&process.address], 1);
+    let text = || "x".to_string();
+    let cases: [(&dyn Fn() -> QueryError, bool); 5] = [
+        (&|| QueryError::Select(SelectError::Unavailable(text())), true),
+        (&|| QueryError::Internal(text()), true),
+        (&|| QueryError::Select(SelectError::Corrupt(text())), false),
+        (&|| QueryError::Execution(text()), false),
+        (&|| QueryError::Timeout("expression evaluation"), false),
+    ];
+    for (error, is_retried) in cases {
+        *near.query_error.lock() = Some(error());
+        let answer = queue.query(&tenants("a"), &asking("up")).await;
+        assert_eq!((answer.is_ok(), near.whats().len()), (is_retried, 1 + usize::from(is_retried)), "{:?}", error());
+        near.calls.lock().clear();
+    }
+    let waited = queue.query(&tenants("a"), &asking("up")).await.unwrap().stats.queue_secs;
+    assert!((0.0..5.0).contains(&waited), "{waited}");
 }
 
 /// Asks in the background.
@@ -400,7 +434,7 @@ async fn a_query_that_kills_its_queriers_is_given_up() {
     }
     match asked.await.unwrap().unwrap_err() {
         QueryError::Select(SelectError::Unavailable(message)) => {
-            assert!(message.contains("went away 3 times") && message.contains("querier-0"), "{message}");
+            assert!(message.contains("went away or failed 3 times") && message.contains("querier-0"), "{message}");
         }
         other => panic!("{other:?}"),
     }

@@ -1,12 +1,20 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use cluster::{Member, MemberState, Ring};
-use model::{ExemplarPoint, ExemplarSeries, FloatColumn, Labels, Metadata, MetricType, SeriesData, Shards};
+use model::{
+    Batch, ExemplarPoint, ExemplarSeries, FloatColumn, Labels, Metadata, MetricType, SeriesData, SeriesId,
+    Shards,
+};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use rpc::{Config, Place, Pool, RingAdmin, RingPush, RingSelect};
+use runtime::{Service, Shutdown, TraceContext};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use wire::{
     Admin, MetadataRequest, Push, PushError, Pushed, RefusalReason, Select, SelectBudget, SelectError,
@@ -14,7 +22,7 @@ use wire::{
 };
 
 use crate::made;
-use crate::near::{Near, Process, all_labels, deps, ingester_at, select_all, tenant, until};
+use crate::near::{Near, Process, all_heads, all_labels, deps, ingester_at, select_all, tenant, until};
 
 const SHARDS: Shards = Shards { count: 64, spread: 4 };
 
@@ -75,7 +83,8 @@ async fn every_part_of_a_batch_arrives_at_the_owner_of_its_shard_and_nowhere_els
     let (family, metric_type) = ("up".to_string(), MetricType::Gauge);
     batch.metadata.push(Metadata { family, metric_type, unit: String::new(), help: "é".to_string() });
     for (i, near) in world.nears.iter().enumerate() {
-        let mut pushed = Pushed { n_floats: 10 * (i + 1), n_histograms: 1, n_exemplars: 2, refused: vec![] };
+        let mut pushed =
+            Pushed { n_floats: 10 * (i + 1), n_histograms: 1, n_exemplars: 2, ..Pushed::default() };
         pushed.refuse(RefusalReason::TooOld, i + 1, || "old".to_string());
         *near.pushed.lock() = pushed;
     }
@@ -96,6 +105,68 @@ async fn every_part_of_a_batch_arrives_at_the_owner_of_its_shard_and_nowhere_els
     world.push().push(&tenant(), &only_described).await.unwrap();
     let all: usize = world.nears.iter().map(|near| near.batches.lock().len()).sum();
     assert_eq!(all, 4, "descriptions alone go to one ingester");
+}
+
+#[tokio::test]
+async fn a_series_that_was_met_before_goes_without_labels_and_again_with_them_where_it_is_unknown() {
+    let world = World::of(2).await;
+    let mut batch = made::batch(&(0..64).collect::<Vec<u32>>(), 3);
+    batch.shards.iter_mut().flat_map(|part| &mut part.series).for_each(|series| series.is_known = true);
+    for near in &world.nears {
+        *near.known.lock() = Some(HashSet::new());
+    }
+    let push = world.push();
+    let runs = |near: &Near| -> Vec<usize> {
+        let batches = std::mem::take(&mut *near.batches.lock());
+        let with_labels = |batch: &Batch| {
+            let series = batch.shards.iter().flat_map(|part| &part.series);
+            series.filter(|series| !batch.labels(series).is_empty()).count()
+        };
+        batches.iter().map(with_labels).collect()
+    };
+    assert_eq!(push.push(&tenant(), &batch).await.unwrap().n_floats, 192, "nobody knew any");
+    let n_first: Vec<Vec<usize>> = world.nears.iter().map(|near| runs(near)).collect();
+    assert_eq!((n_first[0][0], n_first[1][0], n_first[0][1] + n_first[1][1]), (0, 0, 192));
+    let pushed = push.push(&tenant(), &batch).await.unwrap();
+    assert_eq!((pushed.n_floats, pushed.unknown), (192, vec![]));
+    assert_eq!((runs(&world.nears[0]), runs(&world.nears[1])), (vec![0], vec![0]), "everybody knows all");
+    // One of them forgets some, and a stranger comes along.
+    let forgotten: Vec<SeriesId> = batch.shards[9].series.iter().map(|series| series.id).collect();
+    for near in &world.nears {
+        near.known.lock().as_mut().unwrap().retain(|id| !forgotten.contains(id));
+    }
+    batch.shards[20].series[1].is_known = false;
+    assert_eq!(push.push(&tenant(), &batch).await.unwrap().n_floats, 192);
+    let repeated = world.nears.iter().flat_map(|near| near.batches.lock().get(1).cloned()).next().unwrap();
+    let [part] = &repeated.shards[..] else { panic!("{repeated:?}") };
+    assert_eq!((part.shard, &part.timestamps), (9, &batch.shards[9].timestamps));
+    assert_eq!(part.series.iter().map(|series| series.id).collect::<Vec<_>>(), forgotten);
+    assert_eq!(repeated.labels(&part.series[2]), batch.labels(&batch.shards[9].series[2]));
+    let n_with_labels: usize = world.nears.iter().map(|near| runs(near)[0]).sum();
+    assert_eq!(n_with_labels, 1, "the stranger came with its labels at once");
+}
+
+#[tokio::test]
+async fn the_trace_that_a_request_names_goes_with_the_calls_that_it_causes() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let world = World::of(1).await;
+    let (push, batch) = (Arc::new(world.push()), Arc::new(made::batch(&[1], 1)));
+    let handler = move || {
+        let (push, batch) = (Arc::clone(&push), Arc::clone(&batch));
+        async move { push.push(&tenant(), &batch).await.unwrap().n_samples().to_string() }
+    };
+    let bound = server::Bound::bind_to("127.0.0.1:0").await.unwrap();
+    let address = bound.address();
+    let (_stop, shutdown) = Shutdown::new();
+    runtime::spawn(bound.serve(Router::new().route("/", get(handler))).run(shutdown));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntraceparent: {PARENT}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains(&format!("traceresponse: {PARENT}\r\n")), "{answer}");
+    let call = world.nears[0].calls.lock().pop().unwrap();
+    assert_eq!(call.trace.as_ref().map(TraceContext::traceparent), Some(PARENT), "{call:?}");
 }
 
 #[tokio::test]
@@ -227,6 +298,10 @@ async fn lists_of_several_ingesters_are_one_list() {
     let helps: Vec<String> =
         select.metadata(&tenant, &request).await.unwrap().items.into_iter().map(|one| one.help).collect();
     assert_eq!(helps, ["x", "y", "z"]);
+    for (near, n_series) in world.nears.iter().zip([2, 3]) {
+        near.head_stats.lock().totals.n_series = n_series;
+    }
+    assert_eq!(select.head_stats(&tenant, &all_heads()).await.unwrap().totals.n_series, 5);
 }
 
 #[tokio::test]

@@ -118,6 +118,13 @@ pub enum Item {
     },
 }
 
+impl Expectations {
+    /// How many there are of annotations.
+    pub fn annotations(&self) -> usize {
+        self.warn.len() + self.info.len() + usize::from(self.no_warn) + usize::from(self.no_info)
+    }
+}
+
 impl Pattern {
     /// Whether `text` is one of these.
     pub fn matches(&self, text: &str) -> bool {

@@ -20,7 +20,7 @@ use model::{Histogram, Labels, Value};
 
 pub use command::{Command, CommandKind, Eval, Expectations, Expected, ExpectedSeries, Item, Pattern, When};
 pub use parse::{ScriptError, parse};
-pub use run::{Failure, Report, run};
+pub use run::{Beside, Failure, Report, run};
 
 /// What a script is run against.
 pub trait Engine {

@@ -15,8 +15,29 @@ pub struct Report {
     pub passed: usize,
     /// Cases without.
     pub failed: usize,
+    /// What was checked beside results at their own time.
+    pub beside: Beside,
     /// Why, in the order of the script. A script that does not read is one failure more.
     pub failures: Vec<Failure>,
+}
+
+/// What a runner that only compares results would leave out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Instant queries that were asked again with their time pinned by `@`.
+    pub pinned: usize,
+    /// Instant queries, those included, whose result was compared with the middle step of a range query.
+    pub as_range: usize,
+    /// Expectations of a warning, of an info, or of none.
+    pub annotations: usize,
+}
+
+impl std::ops::AddAssign for Beside {
+    fn add_assign(&mut self, other: Beside) {
+        self.pinned += other.pinned;
+        self.as_range += other.as_range;
+        self.annotations += other.annotations;
+    }
 }
 
 /// What went wrong, and where.
@@ -68,7 +89,7 @@ pub fn run(name: &str, script: &str, engine: &mut dyn Engine) -> Report {
             }
             CommandKind::Eval(eval) => eval,
         };
-        match run_eval(&eval, engine) {
+        match run_eval(&eval, engine, &mut report.beside) {
             Ok(()) => report.passed += 1,
             Err(message) => {
                 report.failed += 1;
@@ -79,47 +100,60 @@ pub fn run(name: &str, script: &str, engine: &mut dyn Engine) -> Report {
     report
 }
 
-fn run_eval(eval: &Eval, engine: &mut dyn Engine) -> Result<(), String> {
+fn run_eval(eval: &Eval, engine: &mut dyn Engine, beside: &mut Beside) -> Result<(), String> {
     let parsed = promql::parse(&eval.expr).map_err(|e| format!("query does not parse: {e}"))?;
     let at = match (eval.when, eval.range_vector) {
         (When::Range { start, end, step }, _) => {
             let outcome = engine.range(&eval.expr, start, end, step);
+            beside.annotations += eval.expectations.annotations();
             return check(eval, outcome).map(|_| ());
         }
         // The result is that of the range's end.
         (When::Instant(_), Some((_, end, _))) => end,
         (When::Instant(at), None) => at,
     };
-    run_instant(eval, &eval.expr, at, engine)?;
+    beside.annotations += eval.expectations.annotations();
+    run_instant(eval, &eval.expr, at, engine, beside)?;
     let Some((pinned, times)) = pin::pinned(parsed, at) else { return Ok(()) };
     for time in times {
-        run_instant(eval, &pinned, time, engine).map_err(|e| format!("as {pinned} at {time} ms: {e}"))?;
+        run_instant(eval, &pinned, time, engine, beside)
+            .map_err(|e| format!("as {pinned} at {time} ms: {e}"))?;
+        beside.pinned += 1;
     }
     Ok(())
 }
 
 /// Asks for one moment, then for a range around it.
-fn run_instant(eval: &Eval, expr: &str, at: i64, engine: &mut dyn Engine) -> Result<(), String> {
+fn run_instant(
+    eval: &Eval,
+    expr: &str,
+    at: i64,
+    engine: &mut dyn Engine,
+    beside: &mut Beside,
+) -> Result<(), String> {
     let outcome = engine.instant(expr, at);
     let Some(value) = check(eval, outcome)? else { return Ok(()) };
     let is_range_vector = eval.range_vector.is_some() || matches!(eval.expected, Expected::String(_));
     if is_range_vector || pin::asks_for_context(expr) {
         return Ok(());
     }
-    run_as_range(eval, expr, at, &value, engine).map_err(|e| format!("as a range query: {e}"))
+    let compared = run_as_range(eval, expr, at, &value, engine);
+    beside.as_range += usize::from(compared.map_err(|e| format!("as a range query: {e}"))?);
+    Ok(())
 }
 
+/// Whether there was something to compare.
 fn run_as_range(
     eval: &Eval,
     expr: &str,
     at: i64,
     instant: &Value,
     engine: &mut dyn Engine,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let outcome = engine.range(expr, at - RANGE_MARGIN_MS, at + RANGE_MARGIN_MS, RANGE_MARGIN_MS)?;
     if eval.expectations.ordered {
         // Range queries are ordered by labels, whatever was asked for.
-        return Ok(());
+        return Ok(false);
     }
     let Value::Matrix(series) = outcome.value else {
         return Err("the result is no matrix".to_string());
@@ -127,11 +161,11 @@ fn run_as_range(
     compare::sorted(&series)?;
     let samples = compare::moment(&series, at);
     if !matches!(instant, Value::Scalar { .. }) {
-        return compare::value(eval, &Value::Vector(samples));
+        return compare::value(eval, &Value::Vector(samples)).map(|()| true);
     }
     match samples.first().map(|sample| &sample.value) {
         Some(model::SampleValue::Float(value)) => {
-            compare::value(eval, &Value::Scalar { timestamp: at, value: *value })
+            compare::value(eval, &Value::Scalar { timestamp: at, value: *value }).map(|()| true)
         }
         _ => Err("no value in the middle".to_string()),
     }

@@ -1,7 +1,7 @@
 use model::{Labels, MatrixSeries, SampleValue, Value, VectorSample, is_stale};
 use promql::ast::{At, Expr, ExprKind};
 
-use super::{Engine, LoadedSeries, LoadedValue, Outcome, Report, run};
+use super::{Beside, Engine, LoadedSeries, LoadedValue, Outcome, Report, run};
 
 /// Answers selectors with the last sample before the time asked for. A label `warn`, `info` or `fail` says what
 /// else comes back; `unsteady` makes range queries wrong.
@@ -219,6 +219,22 @@ fn a_pinned_query_must_not_depend_on_when_it_is_asked() {
     let report = run("toy", &script, &mut WithoutAt(Toy::default()));
     assert_eq!((report.passed, report.failed), (0, 1));
     assert!(report.failures[0].message.contains("as m{a=\"1\"} @ 60.000 at"), "{}", report.failures_text());
+}
+
+#[test]
+fn what_was_checked_beside_the_result_is_counted() {
+    let beside = |block: &str| run_toy(block).beside;
+    let of = |pinned, as_range, annotations| Beside { pinned, as_range, annotations };
+    // Each of the five pinned queries is asked as a range query, too.
+    assert_eq!(beside("eval instant at 1m m{a=\"1\"}\n  expect no_warn\n  m{a=\"1\"} 2\n"), of(5, 6, 1));
+    assert_eq!(beside("eval instant at 0 m{a=\"1\"}\n  m{a=\"1\"} 1\n"), of(3, 4, 0));
+    // The order of a range query's result is its own; there is no instant query in a range query.
+    assert_eq!(
+        beside("eval instant at 1m m\n  expect ordered\n  m{a=\"1\"} 2\n  m{a=\"2\"} 10\n"),
+        of(5, 0, 0)
+    );
+    assert_eq!(beside("eval range from 0 to 2m step 1m m{a=\"2\"}\n  m{a=\"2\"} _ 10 10\n"), of(0, 0, 0));
+    assert_eq!(beside("eval instant at 1m m{a=\"1\"}\n  m{a=\"1\"} 3\n"), of(0, 0, 0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::columns::{BytesError, Reader, cells, put_f64s, put_i64s, put_text, pu
 use super::histogram::{put_histogram, take_histogram};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FIRB");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Where the checksum's own bytes end and those begin over which it is made.
 const CHECKED_FROM: usize = 16;
 
@@ -13,79 +13,198 @@ const CHECKED_FROM: usize = 16;
 const ONE_FLOAT_EACH: u32 = 1;
 /// Flag of a part: floats have start timestamps.
 const STARTS: u32 = 2;
+/// Flag of a part: all its series come by their identity alone.
+const NO_LABELS: u32 = 4;
+/// Flag of a part: its floats are of one time, which stands there once.
+const ONE_TIME: u32 = 8;
+const FLAGS: u32 = ONE_FLOAT_EACH | STARTS | NO_LABELS | ONE_TIME;
 
-/// What a series takes at least: identity, length of its labels, what they share.
-const MIN_SERIES: usize = 24;
+/// What a series takes at least: its identity.
+const MIN_SERIES: usize = 16;
 /// Labels that share much with their neighbours grow when they are decoded, but no more than this: garbage must not
 /// cost more than some times its length.
 const MAX_GROWTH: usize = 16;
 /// Where the header says how many bytes of labels there are once they are decoded.
 const LABELS_LEN_AT: usize = 24;
 
-/// Replaces `out` with the whole batch.
+/// Replaces `out` with the whole batch and all its labels.
 pub fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
-    encode(batch, batch.shards.iter(), &batch.metadata, out);
+    Sent::new(batch, batch.shards.iter(), &batch.metadata, RunsSent::All).encode(out);
 }
 
 /// Replaces `out` with those parts of the batch whose places in [`Batch::shards`] are listed, and with its
-/// descriptions of metric families when they are wanted. Labels that the parts do not mention stay behind.
+/// descriptions of metric families when they are wanted. Labels that the parts do not mention stay behind, and so do
+/// those of the series that were met before: their identity stands for them.
 pub fn encode_parts(batch: &Batch, parts: &[usize], with_metadata: bool, out: &mut Vec<u8>) {
     let metadata = if with_metadata { &batch.metadata[..] } else { &[] };
-    encode(batch, parts.iter().filter_map(|part| batch.shards.get(*part)), metadata, out);
+    let parts = parts.iter().filter_map(|part| batch.shards.get(*part));
+    Sent::new(batch, parts, metadata, RunsSent::Unknown).encode(out);
 }
 
-fn encode<'a>(
-    batch: &'a Batch,
-    parts: impl Iterator<Item = &'a ShardBatch> + Clone,
-    metadata: &[Metadata],
-    out: &mut Vec<u8>,
-) {
-    let labels_len: usize = parts.clone().map(|part| labels_len(batch, part)).sum();
-    write(batch, parts.clone(), metadata, labels_len, true, out);
-    if labels_len > out.len().saturating_mul(MAX_GROWTH) {
-        write(batch, parts, metadata, labels_len, false, out);
-    }
+/// Which series' label runs are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunsSent {
+    All,
+    /// Those of series that were not met before.
+    Unknown,
 }
 
-/// Writes everything; with `shares`, a label run says only in what it differs from the one before.
-fn write<'a>(
+/// What is sent of a batch.
+struct Sent<'a> {
     batch: &'a Batch,
-    parts: impl Iterator<Item = &'a ShardBatch> + Clone,
-    metadata: &[Metadata],
-    labels_len: usize,
-    shares: bool,
-    out: &mut Vec<u8>,
-) {
-    out.clear();
-    out.extend_from_slice(&MAGIC.to_le_bytes());
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    out.extend_from_slice(&[0; 10]);
-    for number in [parts.clone().count(), metadata.len(), labels_len, 0] {
-        put_u32(out, number);
+    parts: Vec<Part<'a>>,
+    metadata: &'a [Metadata],
+    runs: RunsSent,
+}
+
+struct Part<'a> {
+    columns: &'a ShardBatch,
+    /// Whether a label run is sent for each of its series, though it may be empty.
+    has_runs: bool,
+}
+
+impl<'a> Sent<'a> {
+    fn new(
+        batch: &'a Batch,
+        parts: impl Iterator<Item = &'a ShardBatch>,
+        metadata: &'a [Metadata],
+        runs: RunsSent,
+    ) -> Sent<'a> {
+        let has_runs = |part: &ShardBatch| runs == RunsSent::All || part.series.iter().any(|s| !s.is_known);
+        let parts = parts.map(|columns| Part { columns, has_runs: has_runs(columns) }).collect();
+        Sent { batch, parts, metadata, runs }
     }
-    let from = out.len();
-    let mut shared = Vec::with_capacity(parts.clone().map(|part| part.series.len()).sum());
-    let mut last: &[u8] = &[];
-    for part in parts.clone() {
-        for run in part.series.iter().map(|series| batch.labels(series)) {
-            let common = if shares { Shared::of(last, run) } else { Shared::default() };
-            out.extend_from_slice(&run[usize::from(common.prefix)..run.len() - usize::from(common.suffix)]);
-            shared.push(common);
-            last = run;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let labels_len: usize = self.parts.iter().map(|part| self.labels_len(part)).sum();
+        out.clear();
+        // So that the buffer does not move while it grows; label runs share half of their bytes and more, mostly.
+        let columns = self
+            .parts
+            .iter()
+            .map(|Part { columns, .. }| 64 + 24 * columns.series.len() + 16 * columns.values.len());
+        out.reserve(labels_len / 2 + columns.sum::<usize>());
+        self.write(labels_len, true, out);
+        if labels_len > out.len().saturating_mul(MAX_GROWTH) {
+            self.write(labels_len, false, out);
         }
-        part.exemplars.iter().for_each(|exemplar| out.extend_from_slice(batch.exemplar_labels(exemplar)));
     }
-    let sent = u32::try_from(out.len() - from).unwrap_or(u32::MAX);
-    out[from - 4..from].copy_from_slice(&sent.to_le_bytes());
-    let mut rest = &shared[..];
-    for part in parts {
-        let (of_part, others) = rest.split_at(part.series.len());
-        put_part(batch, part, of_part, out);
-        rest = others;
+
+    /// Writes everything; with `shares`, a label run says only in what it differs from the one before.
+    fn write(&self, labels_len: usize, shares: bool, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&MAGIC.to_le_bytes());
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 10]);
+        for number in [self.parts.len(), self.metadata.len(), labels_len, 0] {
+            put_u32(out, number);
+        }
+        let from = out.len();
+        let shared = self.write_labels(shares, out);
+        let sent = u32::try_from(out.len() - from).unwrap_or(u32::MAX);
+        out[from - 4..from].copy_from_slice(&sent.to_le_bytes());
+        let mut rest = &shared[..];
+        for part in &self.parts {
+            let (of_part, others) = rest.split_at(part.with_runs().len());
+            self.put_part(part, of_part, out);
+            rest = others;
+        }
+        self.metadata.iter().for_each(|family| put_metadata(family, out));
+        let checksum = xxh3_64(&out[CHECKED_FROM..]);
+        out[CHECKED_FROM - 8..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
     }
-    metadata.iter().for_each(|family| put_metadata(family, out));
-    let checksum = xxh3_64(&out[CHECKED_FROM..]);
-    out[CHECKED_FROM - 8..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
+
+    /// Writes what is new in each label run, and says what each has in common with the one before.
+    fn write_labels(&self, shares: bool, out: &mut Vec<u8>) -> Vec<Shared> {
+        let mut shared = Vec::with_capacity(self.parts.iter().map(|part| part.with_runs().len()).sum());
+        let mut last: &[u8] = &[];
+        for part in &self.parts {
+            for run in part.with_runs().iter().map(|series| self.run(series)) {
+                let common = if shares { Shared::of(last, run) } else { Shared::default() };
+                out.extend_from_slice(
+                    &run[usize::from(common.prefix)..run.len() - usize::from(common.suffix)],
+                );
+                shared.push(common);
+                last = if run.is_empty() { last } else { run };
+            }
+            let exemplars = part.columns.exemplars.iter();
+            exemplars.for_each(|exemplar| out.extend_from_slice(self.batch.exemplar_labels(exemplar)));
+        }
+        shared
+    }
+
+    /// The label run of a series, if it is sent.
+    fn run(&self, series: &BatchSeries) -> &'a [u8] {
+        let stays = self.runs == RunsSent::Unknown && series.is_known;
+        if stays { &[] } else { self.batch.labels(series) }
+    }
+
+    fn labels_len(&self, part: &Part<'_>) -> usize {
+        let of_series: usize = part.with_runs().iter().map(|series| self.run(series).len()).sum();
+        of_series + part.columns.exemplars.iter().map(|e| self.batch.exemplar_labels(e).len()).sum::<usize>()
+    }
+
+    fn put_part(&self, part: &Part<'_>, shared: &[Shared], out: &mut Vec<u8>) {
+        let Part { columns: part, has_runs } = part;
+        let is_one_float = |s: &BatchSeries| (s.n_floats, s.n_histograms, s.n_exemplars) == (1, 0, 0);
+        let one_each = part.series.iter().all(is_one_float);
+        let has_starts = part.start_timestamps.len() == part.timestamps.len() && !part.timestamps.is_empty();
+        let n_floats = part.timestamps.len().min(part.values.len());
+        let timestamps = &part.timestamps[..n_floats];
+        // The series of one scrape, mostly.
+        let times = match timestamps {
+            [first, rest @ ..] if rest.iter().all(|one| one == first) => &timestamps[..1],
+            _ => timestamps,
+        };
+        let flags = [
+            (one_each, ONE_FLOAT_EACH),
+            (has_starts, STARTS),
+            (!has_runs, NO_LABELS),
+            (times.len() < n_floats, ONE_TIME),
+        ];
+        let flags = flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
+        out.extend_from_slice(&part.shard.to_le_bytes());
+        out.extend_from_slice(&flags.to_le_bytes());
+        for number in [part.series.len(), n_floats, part.histograms.len(), part.exemplars.len()] {
+            put_u32(out, number);
+        }
+        for (cell, series) in cells::<16>(out, part.series.len()).iter_mut().zip(&part.series) {
+            *cell = series.id.0.to_le_bytes();
+        }
+        if *has_runs {
+            put_u32s(out, part.series.iter().map(|series| self.run(series).len() as u32));
+            for (cell, Shared { prefix, suffix }) in cells::<4>(out, shared.len()).iter_mut().zip(shared) {
+                let ([p0, p1], [s0, s1]) = (prefix.to_le_bytes(), suffix.to_le_bytes());
+                *cell = [p0, p1, s0, s1];
+            }
+        }
+        if !one_each {
+            put_u32s(out, part.series.iter().map(|series| series.n_floats));
+            put_u32s(out, part.series.iter().map(|series| series.n_histograms));
+            put_u32s(out, part.series.iter().map(|series| series.n_exemplars));
+        }
+        put_i64s(out, times);
+        put_f64s(out, &part.values[..n_floats]);
+        if has_starts {
+            put_i64s(out, &part.start_timestamps[..n_floats]);
+        }
+        for sample in &part.histograms {
+            put_i64s(out, &[sample.timestamp, sample.start_timestamp]);
+            put_histogram(out, &sample.histogram);
+        }
+        for exemplar in &part.exemplars {
+            put_i64s(out, &[exemplar.timestamp]);
+            put_f64s(out, &[exemplar.value]);
+            put_u32(out, self.batch.exemplar_labels(exemplar).len());
+        }
+    }
+}
+
+impl Part<'_> {
+    /// The series for which a label run is sent.
+    fn with_runs(&self) -> &[BatchSeries] {
+        if self.has_runs { &self.columns.series } else { &[] }
+    }
 }
 
 /// What a label run has in common with the one before it: neighbours are of the same target, mostly.
@@ -130,55 +249,10 @@ fn common_suffix(a: &[u8], b: &[u8]) -> usize {
     8 * a_eights.len() + rest.take_while(|(a, b)| a == b).count()
 }
 
-fn labels_len(batch: &Batch, part: &ShardBatch) -> usize {
-    let of_series: usize = part.series.iter().map(|series| batch.labels(series).len()).sum();
-    of_series + part.exemplars.iter().map(|e| batch.exemplar_labels(e).len()).sum::<usize>()
-}
-
 /// How many bytes of labels an encoded batch becomes when it is decoded, as it says itself.
 pub fn labels_len_of(bytes: &[u8]) -> usize {
     let len = bytes.get(LABELS_LEN_AT..).and_then(|rest| rest.first_chunk::<4>());
     len.map_or(0, |len| u32::from_le_bytes(*len) as usize)
-}
-
-fn put_part(batch: &Batch, part: &ShardBatch, shared: &[Shared], out: &mut Vec<u8>) {
-    let is_one_float = |s: &BatchSeries| (s.n_floats, s.n_histograms, s.n_exemplars) == (1, 0, 0);
-    let one_each = part.series.iter().all(is_one_float);
-    let has_starts = part.start_timestamps.len() == part.timestamps.len() && !part.timestamps.is_empty();
-    let flags = if one_each { ONE_FLOAT_EACH } else { 0 } | if has_starts { STARTS } else { 0 };
-    out.extend_from_slice(&part.shard.to_le_bytes());
-    out.extend_from_slice(&flags.to_le_bytes());
-    let n_floats = part.timestamps.len().min(part.values.len());
-    for number in [part.series.len(), n_floats, part.histograms.len(), part.exemplars.len()] {
-        put_u32(out, number);
-    }
-    for (cell, series) in cells::<16>(out, part.series.len()).iter_mut().zip(&part.series) {
-        *cell = series.id.0.to_le_bytes();
-    }
-    put_u32s(out, part.series.iter().map(|series| batch.labels(series).len() as u32));
-    for (cell, Shared { prefix, suffix }) in cells::<4>(out, shared.len()).iter_mut().zip(shared) {
-        let ([p0, p1], [s0, s1]) = (prefix.to_le_bytes(), suffix.to_le_bytes());
-        *cell = [p0, p1, s0, s1];
-    }
-    if !one_each {
-        put_u32s(out, part.series.iter().map(|series| series.n_floats));
-        put_u32s(out, part.series.iter().map(|series| series.n_histograms));
-        put_u32s(out, part.series.iter().map(|series| series.n_exemplars));
-    }
-    put_i64s(out, &part.timestamps[..n_floats]);
-    put_f64s(out, &part.values[..n_floats]);
-    if has_starts {
-        put_i64s(out, &part.start_timestamps[..n_floats]);
-    }
-    for sample in &part.histograms {
-        put_i64s(out, &[sample.timestamp, sample.start_timestamp]);
-        put_histogram(out, &sample.histogram);
-    }
-    for exemplar in &part.exemplars {
-        put_i64s(out, &[exemplar.timestamp]);
-        put_f64s(out, &[exemplar.value]);
-        put_u32(out, batch.exemplar_labels(exemplar).len());
-    }
 }
 
 /// Numbers of a batch fit 32 bits: positions in its bytes do.
@@ -235,7 +309,7 @@ fn decode_checked(mut reader: Reader<'_>) -> Result<Batch, BytesError> {
 
 fn take_part(reader: &mut Reader<'_>, labels: &mut Runs<'_>) -> Result<ShardBatch, BytesError> {
     let (shard, flags) = (reader.u32()?, reader.u32()?);
-    if flags & !(ONE_FLOAT_EACH | STARTS) != 0 {
+    if flags & !FLAGS != 0 {
         return Err(reader.error("unknown flags of a part"));
     }
     let mut count = || reader.u32().map(|n| n as usize);
@@ -243,7 +317,7 @@ fn take_part(reader: &mut Reader<'_>, labels: &mut Runs<'_>) -> Result<ShardBatc
     if n_series > reader.left() / MIN_SERIES {
         return Err(reader.error("more series are announced than bytes are left"));
     }
-    let series = take_series(reader, n_series, flags & ONE_FLOAT_EACH != 0, labels)?;
+    let series = take_series(reader, n_series, flags, labels)?;
     let sums = series.iter().fold((0u64, 0u64, 0u64), |(floats, histograms, exemplars), one| {
         let (f, h, e) = (one.n_floats, one.n_histograms, one.n_exemplars);
         (floats + u64::from(f), histograms + u64::from(h), exemplars + u64::from(e))
@@ -251,7 +325,11 @@ fn take_part(reader: &mut Reader<'_>, labels: &mut Runs<'_>) -> Result<ShardBatc
     if sums != (n_floats as u64, n_histograms as u64, n_exemplars as u64) {
         return Err(reader.error("series have another number of samples than their part"));
     }
-    let (timestamps, values) = (reader.i64s(n_floats)?, reader.f64s(n_floats)?);
+    let n_times = if flags & ONE_TIME == 0 { n_floats } else { 1 };
+    let (mut timestamps, values) = (reader.i64s(n_times)?, reader.f64s(n_floats)?);
+    if let [one] = timestamps[..] {
+        timestamps.resize(n_floats, one);
+    }
     let start_timestamps = if flags & STARTS == 0 { Vec::new() } else { reader.i64s(n_floats)? };
     let mut histograms = Vec::new();
     for _ in 0..n_histograms {
@@ -270,21 +348,29 @@ fn take_part(reader: &mut Reader<'_>, labels: &mut Runs<'_>) -> Result<ShardBatc
 fn take_series(
     reader: &mut Reader<'_>,
     n: usize,
-    one_float_each: bool,
+    flags: u32,
     labels: &mut Runs<'_>,
 ) -> Result<Vec<BatchSeries>, BytesError> {
     let (ids, _) = reader.column(n, 16)?.as_chunks::<16>();
-    let lens = reader.u32s(n)?;
-    let (shared, _) = reader.column(n, 4)?.as_chunks::<4>();
-    let mut series = Vec::with_capacity(n);
-    for ((id, len), [p0, p1, s0, s1]) in ids.iter().zip(lens).zip(shared) {
-        let id = SeriesId(u128::from_le_bytes(*id));
-        let common =
-            Shared { prefix: u16::from_le_bytes([*p0, *p1]), suffix: u16::from_le_bytes([*s0, *s1]) };
-        let labels = labels.series(len, common)?;
-        series.push(BatchSeries { id, labels, n_floats: 1, n_histograms: 0, n_exemplars: 0 });
+    let nothing = BatchSeries {
+        id: SeriesId(0),
+        labels: (0, 0),
+        is_known: false,
+        n_floats: 1,
+        n_histograms: 0,
+        n_exemplars: 0,
+    };
+    let of_id = |id: &[u8; 16]| BatchSeries { id: SeriesId(u128::from_le_bytes(*id)), ..nothing };
+    let mut series: Vec<BatchSeries> = ids.iter().map(of_id).collect();
+    if flags & NO_LABELS == 0 {
+        let lens = reader.u32s(n)?;
+        let (shared, _) = reader.column(n, 4)?.as_chunks::<4>();
+        for (one, (len, [p0, p1, s0, s1])) in series.iter_mut().zip(lens.zip(shared)) {
+            let (prefix, suffix) = (u16::from_le_bytes([*p0, *p1]), u16::from_le_bytes([*s0, *s1]));
+            one.labels = labels.series(len, Shared { prefix, suffix })?;
+        }
     }
-    if !one_float_each {
+    if flags & ONE_FLOAT_EACH == 0 {
         let (floats, histograms, exemplars) = (reader.u32s(n)?, reader.u32s(n)?, reader.u32s(n)?);
         for (one, ((f, h), e)) in series.iter_mut().zip(floats.zip(histograms).zip(exemplars)) {
             (one.n_floats, one.n_histograms, one.n_exemplars) = (f, h, e);
@@ -310,6 +396,9 @@ impl Runs<'_> {
         let (from, to) = self.last;
         if prefix + suffix > len.min(to - from) {
             return Err(self.sent.error("a label run has more in common with the one before than there is"));
+        }
+        if len == 0 {
+            return Ok((0, 0));
         }
         let own = self.sent.take(len - prefix - suffix)?;
         self.check_room(len)?;

@@ -22,6 +22,7 @@ fn push_exemplars(head: &mut ShardHead, exemplars: &[Pushed], rules: &DecideRule
         part.series.push(BatchSeries {
             id: labels.id(),
             labels: labels_at,
+            is_known: false,
             n_floats: 0,
             n_histograms: 0,
             n_exemplars: 1,

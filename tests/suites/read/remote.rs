@@ -1,0 +1,134 @@
+//! A real Prometheus with Firn as its `remote_read`: what it makes of the series is what Firn makes of them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use system_tests::{Child, Firn, free_port, get, get_json, now_ms, part, seconds, wait_until};
+
+use super::data::{INTERVAL_MS, push};
+use super::sampled::Sampled;
+use super::start;
+use crate::senders::answers::compare;
+
+/// Five hours: two windows are in tables, the rest in the head.
+const SCRAPES: i64 = 1_200;
+
+/// Raw samples, what resets do to functions, and every kind of histogram.
+const QUERIES: [&str; 26] = [
+    "{__name__=~\"read_.+\"}",
+    "{__name__=~\"read_(counter|gauge|constant|special|ended|late)\"}[2h]",
+    "{__name__=~\"read_(integers|floats|custom|custom_floats|level|both)\"}[1h]",
+    "count by (__name__) ({job=\"read\"})",
+    "rate(read_counter[10m])",
+    "increase(read_counter{instance=\"a\"}[3h])",
+    "resets(read_counter[4h])",
+    "changes(read_gauge[1h])",
+    "count_over_time(read_ended[1h])",
+    "read_ended offset 30m",
+    "delta(read_late[40m])",
+    "avg_over_time(read_constant[5m])",
+    "sum(rate({__name__=~\"read_(integers|floats)\"}[5m]))",
+    "rate(read_integers[30m])",
+    "increase(read_floats[2h])",
+    "resets(read_integers[4h])",
+    "resets(read_custom[4h])",
+    "histogram_quantile(0.9, rate(read_integers[20m]))",
+    "histogram_quantile(0.5, sum by (job) (rate(read_custom[20m])))",
+    "histogram_fraction(0, 0.2, read_custom_floats)",
+    "histogram_count(read_floats)",
+    "delta(read_level[20m])",
+    "histogram_avg(read_level)",
+    "last_over_time(read_both[10m])",
+    "count_over_time(read_both[2h])",
+    "absent(read_nothing)",
+];
+
+struct Reader {
+    url: String,
+    child: Child,
+}
+
+#[test]
+fn a_prometheus_that_reads_firn_remotely_answers_as_firn_does() {
+    let Some(binary) = part("bin/prometheus") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let firn = start(&dir, &[]);
+    let from = now_ms() / INTERVAL_MS * INTERVAL_MS - SCRAPES * INTERVAL_MS;
+    push(&firn, from, 0, SCRAPES / 2);
+    firn.flush_all().unwrap();
+    push(&firn, from, SCRAPES / 2, SCRAPES);
+
+    let streamed = Reader::start(&binary, dir.path(), "streamed", firn.url());
+    let sampled = Sampled::start(firn.url());
+    let read_whole = Reader::start(&binary, dir.path(), "sampled", sampled.url());
+    let to = from + (SCRAPES - 1) * INTERVAL_MS;
+    let mut wrong = Vec::new();
+    for (name, reader) in [("streamed", &streamed), ("sampled", &read_whole)] {
+        let n = differences(&firn, reader, from, to, &mut wrong, name);
+        println!("{name}: {} queries, {n} values compared", QUERIES.len());
+        assert!(n > 20_000, "{name}: {n}");
+    }
+    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(sampled.n_requests() > QUERIES.len(), "{}", sampled.n_requests());
+    for reader in [&streamed, &read_whole] {
+        assert!(!reader.child.output().contains("level=ERROR"), "{}", reader.child.output());
+    }
+}
+
+impl Reader {
+    fn start(binary: &Path, dir: &Path, name: &str, url: &str) -> Reader {
+        let port = free_port();
+        let dir = dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        let config = dir.join("prometheus.yml");
+        fs::write(&config, format!("remote_read: [{{url: \"{url}/api/v1/read\", read_recent: true}}]\n"))
+            .unwrap();
+        let mut command = Command::new(binary);
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        let child = Child::start(name, command, &dir).unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let is_ready = || get(&format!("{url}/-/ready"), &[]).ok().filter(|answer| answer.status == 200);
+        wait_until(Duration::from_secs(30), is_ready).unwrap();
+        Reader { url, child }
+    }
+}
+
+/// How many values agree; those that do not go to `wrong`.
+fn differences(
+    firn: &Firn,
+    reader: &Reader,
+    from: i64,
+    to: i64,
+    wrong: &mut Vec<String>,
+    name: &str,
+) -> usize {
+    let mut n_compared = 0;
+    let (instant, early) = (seconds(to), seconds(from + 3_600_000));
+    for query in QUERIES {
+        let mut asked: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
+        for at in [&instant, &early] {
+            asked.push(("query", vec![("query", query), ("time", at)]));
+        }
+        if !query.ends_with(']') {
+            let range = vec![("query", query), ("start", &early), ("end", &instant), ("step", "97")];
+            asked.push(("query_range", range));
+        }
+        for (path, parameters) in asked {
+            let ask = |url: &str| -> Result<Value, String> {
+                get_json(&format!("{url}/api/v1/{path}"), &parameters)
+            };
+            let truth = ask(firn.url()).unwrap_or_else(|e| panic!("Firn refuses {query}: {e}"));
+            match ask(&reader.url).and_then(|found| compare(&truth, &found)) {
+                Ok(compared) => n_compared += compared.n_compared,
+                Err(e) => wrong.push(format!("{name}: {path} {query} {parameters:?}: {e}")),
+            }
+        }
+    }
+    n_compared
+}
