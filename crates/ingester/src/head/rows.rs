@@ -36,6 +36,7 @@ pub(super) struct GroupRows {
 /// Closed rows, compressed. One allocation: the timestamps, a table to find the columns by, the columns.
 ///
 /// ```text
+/// times := "" when they are evenly spaced, as those of a scraper are: nothing of the block must be read for them
 /// table := stretches of 32 slots: where the first column begins (u32), the lengths of the columns (u8, or u16
 ///          when one is longer than 255 bytes: only a group of few series has so many rows)
 /// ```
@@ -286,7 +287,17 @@ impl Block {
     pub(super) fn times(&self, out: &mut Vec<i64>) {
         let start = out.len();
         out.resize(start + self.n_rows(), 0);
-        column::decode_times(&self.data, &mut out[start..]);
+        self.fill_times(&mut out[start..]);
+    }
+
+    fn fill_times(&self, out: &mut [i64]) {
+        if self.times_len > 0 {
+            return column::decode_times(&self.data, out);
+        }
+        let step = (self.max_time - self.min_time) / (i64::from(self.n_rows) - 1).max(1);
+        for (row, time) in (0..).zip(out) {
+            *time = self.min_time + row * step;
+        }
     }
 
     /// Whether the slot has a sample.
@@ -309,7 +320,7 @@ impl Block {
         let bytes = self.column(slot)?;
         let mut times = [0; column::MAX_ROWS];
         let times = &mut times[..self.n_rows()];
-        column::decode_times(&self.data, times);
+        self.fill_times(times);
         let row = times.binary_search(&ts).ok()?;
         let mut cells = Vec::with_capacity(self.n_rows());
         column::decode(bytes, self.n_rows(), &mut cells);
@@ -325,7 +336,7 @@ impl Block {
             return Some((self.max_time, cells[row]));
         }
         let mut times = [0; column::MAX_ROWS];
-        column::decode_times(&self.data, &mut times[..self.n_rows()]);
+        self.fill_times(&mut times[..self.n_rows()]);
         Some((times[row], cells[row]))
     }
 
@@ -382,7 +393,9 @@ impl Encoder {
         }
         let wide = self.lens.iter().any(|len| *len > u16::from(u8::MAX));
         self.data.clear();
-        column::encode_times(times, &mut self.data);
+        if !is_even(times) {
+            column::encode_times(times, &mut self.data);
+        }
         let times_len = self.data.len() as u16;
         let mut offset = 0;
         for lens in self.lens.chunks(STRETCH) {
@@ -430,6 +443,14 @@ impl Encoder {
     }
 }
 
+/// Whether timestamps are evenly spaced; they ascend, and what lies between two of them fits.
+fn is_even(times: &[i64]) -> bool {
+    let mut steps = times.windows(2).map(|pair| pair[1].checked_sub(pair[0]));
+    let first = steps.next().unwrap_or(Some(0));
+    let is_in_reach = times[times.len() - 1].checked_sub(times[0]).is_some();
+    is_in_reach && first.is_some() && steps.all(|step| step == first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,6 +478,26 @@ mod tests {
         assert_eq!(rows.stored(8, 20), Some(28.0));
         assert_eq!(rows.stored(8, 21), None);
         assert_eq!(rows.stored(9, 20), None);
+    }
+
+    #[test]
+    fn timestamps_come_back_evenly_spaced_or_not() {
+        for times in [
+            &[7][..],
+            &[-5, 10],
+            &[0, 15, 30, 45],
+            &[0, 15, 31, 45],
+            &[i64::MIN, 0, i64::MAX],
+            &[i64::MIN, i64::MAX],
+            &[i64::MAX - 2, i64::MAX - 1, i64::MAX],
+        ] {
+            let mut rows = group(2, times, |_, _| 1.0);
+            rows.close(&mut Encoder::default());
+            let mut back = Vec::new();
+            rows.blocks()[0].times(&mut back);
+            assert_eq!(back, times);
+            assert!(times.iter().all(|ts| rows.stored(1, *ts) == Some(1.0)));
+        }
     }
 
     fn noise(slot: usize, ts: i64) -> f64 {
