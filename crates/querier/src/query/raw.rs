@@ -10,7 +10,7 @@ use runtime::TraceContext;
 use tokio::sync::oneshot;
 use wire::{Held, Meter, QueryError, Raw, RawRequest, SelectBudget, SelectError, SelectRequest, SelectStats};
 
-use super::{Done, Inner, query_timeout};
+use super::{Inner, query_timeout};
 use crate::federation::{self, Federation};
 use crate::processors::Paced;
 
@@ -29,8 +29,6 @@ impl Inner {
         let turn = runtime::timeout(timeout, self.turns.take(self.lanes(tenants))).await;
         let Some(turn) = turn else { return Err(QueryError::Timeout("query queue")) };
         let (_turn, _waited) = turn?;
-        self.metrics.evaluating.inc();
-        let _done = Done(&self.metrics);
         let budget = self.raw_budget(request, &limits, deadline);
         let selecting = self.select_raw(tenants, request, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
