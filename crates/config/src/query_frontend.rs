@@ -79,7 +79,8 @@ impl Config {
             violations.push("query_frontend.remote_read.concurrent_limit must be greater than 0".to_string());
         }
         if self.remote_read.max_bytes_in_frame == 0 {
-            violations.push("query_frontend.remote_read.max_bytes_in_frame must be greater than 0".to_string());
+            violations
+                .push("query_frontend.remote_read.max_bytes_in_frame must be greater than 0".to_string());
         }
         if self.max_outstanding_requests_per_tenant == 0 {
             violations.push(
@@ -91,9 +92,8 @@ impl Config {
             violations.push("query_frontend.split_queries_by_interval must be 0 or at least 1m".to_string());
         }
         if self.query_stats_last_queries > LAST_QUERIES_MAX {
-            violations.push(format!(
-                "query_frontend.query_stats_last_queries must be at most {LAST_QUERIES_MAX}"
-            ));
+            violations
+                .push(format!("query_frontend.query_stats_last_queries must be at most {LAST_QUERIES_MAX}"));
         }
         violations
     }

@@ -32,7 +32,9 @@ impl Inner {
         parts: &[TimeRange],
     ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
         let nothing = vec![None; parts.len()];
-        let Some((reach, step_ms)) = self.reach(request).await?.zip(request.step_ms) else { return Ok(nothing) };
+        let Some((reach, step_ms)) = self.reach(request).await?.zip(request.step_ms) else {
+            return Ok(nothing);
+        };
         let deadline = Some(self.clock.instant() + query_timeout(&self.limits.for_tenant(tenant)));
         // The head first, as in a select: what leaves it meanwhile is in the version that it names, or later.
         let asked = StandingRequest { deadline, ..StandingRequest::default() };
@@ -102,7 +104,8 @@ impl Reach {
     fn settled(self, part: TimeRange, step_ms: i64, open: &[TimeRange]) -> Option<Settled> {
         let start = part.start.saturating_sub(self.back_ms);
         let first_open = open.iter().filter(|open| open.end >= start).map(|open| open.start).min();
-        let last_settled = first_open.map_or(i64::MAX, |first| first.saturating_sub(1).saturating_sub(self.on_ms));
+        let last_settled =
+            first_open.map_or(i64::MAX, |first| first.saturating_sub(1).saturating_sub(self.on_ms));
         let end = part.end.min(last_settled);
         if end < part.start {
             return None;
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_hull_is_of_all_selectors() {
-        let range = hull("rate(x[1m]) - y offset 5m + z offset -2m", &EvalOptions::range(0, 1000, 10)).unwrap();
+        let range =
+            hull("rate(x[1m]) - y offset 5m + z offset -2m", &EvalOptions::range(0, 1000, 10)).unwrap();
         assert_eq!((range.start, range.end), (-300_000 - 299_999, 1000 + 120_000));
         assert_eq!(hull("1 +", &EvalOptions::range(0, 1000, 10)), None);
     }

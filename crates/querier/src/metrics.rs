@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     pub(crate) store_requests: Counter,
     pub(crate) store_bytes: Counter,
     pub(crate) evaluating: Gauge,
+    pub(crate) computing: Gauge,
     pub(crate) handovers: Counter,
 }
 
@@ -33,6 +34,8 @@ impl Metrics {
             metrics.handovers.clone(),
         );
         registry.register("queries_evaluating", "Queries being evaluated", metrics.evaluating.clone());
+        let help = "Threads that select or compute for a query, whether or not somebody still waits for it";
+        registry.register("queries_computing", help, metrics.computing.clone());
         metrics
     }
 }

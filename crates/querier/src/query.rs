@@ -7,6 +7,7 @@ use config::querier::TenantFederation;
 use futures::future::Either;
 use limits::{EnabledNames, Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, TimeRange};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use promql::{Enabled, EvalError, EvalOptions, Evaluated, Experimental, Plan, PlanError, SelectSpec};
 use runtime::{Clock, MemoryPart, TraceContext};
@@ -188,8 +189,7 @@ impl Inner {
         let Some(turn) = turn else { return Err(QueryError::Timeout("query queue")) };
         let (_turn, waited) = turn?;
         let queue_secs = waited.as_secs_f64();
-        self.metrics.evaluating.inc();
-        let _done = Done(&self.metrics);
+        let _evaluating = Counted::of(&self.metrics.evaluating);
 
         let canceled = CancelOnDrop::default();
         check_size(&request.query, &limits)?;
@@ -233,7 +233,9 @@ impl Inner {
         let trace = TraceContext::current();
         // Dropped with this future: then nobody wants the answer any more.
         let (_waits, unwanted) = oneshot::channel::<()>();
+        let computing = Counted::of(&self.metrics.computing);
         let work = move || {
+            let _computing = computing;
             let federation = Federation { source: &inner.source, tenants: &tenants };
             let selecting = select(federation, &wanted, &budget);
             let paced = Paced::new(selecting, &inner.processors, &Arc::from(tenants.to_string()));
@@ -259,7 +261,9 @@ impl Inner {
         tenants: &TenantIds,
     ) -> Result<Result<Evaluated, EvalError>, QueryError> {
         let (processors, tenant) = (Arc::clone(&self.processors), Arc::from(tenants.to_string()));
+        let computing = Counted::of(&self.metrics.computing);
         let work = move || {
+            let _computing = computing;
             plan.keep_pace(Arc::new(processors.enter(&tenant)));
             plan.evaluate(data)
         };
@@ -372,11 +376,19 @@ impl Drop for CancelOnDrop {
     }
 }
 
-struct Done<'a>(&'a Metrics);
+/// Counts one as long as it lives.
+struct Counted(Gauge);
 
-impl Drop for Done<'_> {
+impl Counted {
+    fn of(gauge: &Gauge) -> Counted {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.evaluating.dec();
+        self.0.dec();
     }
 }
 

@@ -71,7 +71,8 @@ struct TurnMetrics {
 impl Turns {
     /// At most `limit` queries at once, and at most `max_waiting` of one tenant waiting.
     pub(crate) fn new(limit: usize, max_waiting: usize, clock: Clock, registry: &mut Registry) -> Turns {
-        let state = State { n_running: 0, running: HashMap::new(), waiting: Fair::new(max_waiting), next_id: 0 };
+        let state =
+            State { n_running: 0, running: HashMap::new(), waiting: Fair::new(max_waiting), next_id: 0 };
         let metrics = TurnMetrics {
             waiting: Gauge::default(),
             refused: Counter::default(),

@@ -87,7 +87,10 @@ mod tests {
         let seen = |by: &str| -> Vec<String> {
             active.visible_to(&ids(by)).iter().map(|shown| shown.asked.tenants.to_string()).collect()
         };
-        assert_eq!((seen("a"), seen("a|b")), (vec!["a".to_string()], ["a", "b", "a|b"].map(String::from).to_vec()));
+        assert_eq!(
+            (seen("a"), seen("a|b")),
+            (vec!["a".to_string()], ["a", "b", "a|b"].map(String::from).to_vec())
+        );
         drop(entries);
         assert!(seen("a|b").is_empty());
     }

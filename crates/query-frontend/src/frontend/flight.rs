@@ -38,7 +38,11 @@ impl Flights {
     /// Waits for the evaluation with this key, begun by `start` unless it is on its way already. It goes on as long as
     /// one of those who wait for it is there. An error is for one of them: it may be about the one who began, whose
     /// time was over; the others evaluate for themselves.
-    pub(crate) async fn join<F>(&self, key: FlightKey, start: impl Fn() -> F) -> Result<Arc<QueryResult>, QueryError>
+    pub(crate) async fn join<F>(
+        &self,
+        key: FlightKey,
+        start: impl Fn() -> F,
+    ) -> Result<Arc<QueryResult>, QueryError>
     where
         F: Future<Output = Result<QueryResult, QueryError>> + Send + 'static,
     {

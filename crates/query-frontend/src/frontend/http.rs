@@ -18,7 +18,10 @@ const MAX_LIFETIME_MS: i64 = 600_000;
 const TOP_N_MAX: usize = 1000;
 
 /// `/status/active_queries`: those of the tenant.
-pub(crate) async fn active_queries(State(deps): State<Deps>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn active_queries(
+    State(deps): State<Deps>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     let tenants = deps.tenants(&headers)?;
     let active = deps.frontend.inner.active.visible_to(&tenants);
     Ok(answer(|out| {
@@ -51,7 +54,9 @@ pub(crate) async fn top_queries(
 ) -> Result<Response, ApiError> {
     let tenants = deps.tenants(&headers)?;
     let n = match params.get("topN") {
-        Some(text) => text.parse().map_err(|_| ApiError::parameter("topN", "must be a number of at least 0"))?,
+        Some(text) => {
+            text.parse().map_err(|_| ApiError::parameter("topN", "must be a number of at least 0"))?
+        }
         None => TOP_N,
     };
     let n = n.min(TOP_N_MAX);

@@ -31,8 +31,8 @@ use runtime::{Clock, MemoryPart};
 use wire::{Query, QueryError, QueryRequest, QueryResult};
 
 pub(crate) use asked::Asker;
-pub(crate) use http::{active_queries, top_queries};
 pub use config::query_frontend::Config;
+pub(crate) use http::{active_queries, top_queries};
 
 use active::Active;
 use asked::Asked;

@@ -51,7 +51,9 @@ impl Extent {
 
     fn bytes(&self) -> u64 {
         let messages = self.warnings.iter().chain(&self.infos);
-        size_of::<Extent>() as u64 + bytes_of(&self.series) + messages.map(|m| m.len() as u64 + 24).sum::<u64>()
+        size_of::<Extent>() as u64
+            + bytes_of(&self.series)
+            + messages.map(|m| m.len() as u64 + 24).sum::<u64>()
     }
 }
 
@@ -183,7 +185,8 @@ mod tests {
 
     fn extent(n_points: i64) -> Extent {
         let floats = (0..n_points).map(|i| (i * 10, 1.0)).collect();
-        let series = vec![MatrixSeries { labels: Labels::from_pairs([("a", "b")]), floats, histograms: Vec::new() }];
+        let series =
+            vec![MatrixSeries { labels: Labels::from_pairs([("a", "b")]), floats, histograms: Vec::new() }];
         let steps = Steps { first: 0, last: (n_points - 1) * 10, step: 10 };
         Extent { steps, print: 1, series, warnings: Vec::new(), infos: Vec::new() }
     }
@@ -214,7 +217,10 @@ mod tests {
         results.put(key(1), extent(50));
         let _others = memory.reserve(10_000 - memory.used()).unwrap();
         results.put(key(2), extent(50));
-        assert!(results.get(&key(1)).is_none() && results.get(&key(2)).is_some(), "one makes way for the other");
+        assert!(
+            results.get(&key(1)).is_none() && results.get(&key(2)).is_some(),
+            "one makes way for the other"
+        );
         results.put(key(3), extent(200));
         assert!(results.get(&key(2)).is_none() && results.get(&key(3)).is_none());
     }

@@ -100,7 +100,8 @@ impl Run {
         let configured_ms = self.inner.config.split_queries_by_interval.millis();
         let QueryRequest { start_ms, end_ms, step_ms, .. } = self.request;
         let steps = step_ms.and_then(|step_ms| Steps::new(start_ms, end_ms, step_ms));
-        let Some(steps) = steps.filter(|_| configured_ms > 0 && self.request.query.len() <= QUERY_BYTES_MAX) else {
+        let Some(steps) = steps.filter(|_| configured_ms > 0 && self.request.query.len() <= QUERY_BYTES_MAX)
+        else {
             return Ok(None);
         };
         let Some(reach_ms) = self.reach_ms().await? else { return Ok(None) };
@@ -178,9 +179,8 @@ impl Run {
             };
             let keepable = print.and_then(|print| keepable(steps, print));
             // What is kept stays as it is where something before it may still change.
-            parts[at].keepable = keepable.filter(|keepable| {
-                kept.as_ref().is_none_or(|kept| kept.steps.are_in(keepable.steps))
-            });
+            parts[at].keepable = keepable
+                .filter(|keepable| kept.as_ref().is_none_or(|kept| kept.steps.are_in(keepable.steps)));
             parts[at].kept = kept;
         }
         if let Some(last) = parts.last() {
@@ -189,11 +189,16 @@ impl Run {
         }
     }
 
-    async fn prints(&self, tenant: &TenantId, asked: &[Steps]) -> Result<Vec<Option<Fingerprint>>, QueryError> {
+    async fn prints(
+        &self,
+        tenant: &TenantId,
+        asked: &[Steps],
+    ) -> Result<Vec<Option<Fingerprint>>, QueryError> {
         if asked.is_empty() {
             return Ok(Vec::new());
         }
-        let ranges: Vec<TimeRange> = asked.iter().map(|steps| TimeRange::new(steps.first, steps.last)).collect();
+        let ranges: Vec<TimeRange> =
+            asked.iter().map(|steps| TimeRange::new(steps.first, steps.last)).collect();
         let asking = self.inner.querier.fingerprints(tenant, &self.request, &ranges);
         let prints = self.in_time(asking).await?;
         match prints.len() == asked.len() {
@@ -237,8 +242,12 @@ impl Run {
 
     async fn evaluate_piece(&self, piece: Piece, _place: Place) -> Result<Evaluated, QueryError> {
         let Steps { first, last, .. } = piece.steps;
-        let request =
-            QueryRequest { start_ms: first, end_ms: last, timeout_ms: self.left_ms(), ..self.request.clone() };
+        let request = QueryRequest {
+            start_ms: first,
+            end_ms: last,
+            timeout_ms: self.left_ms(),
+            ..self.request.clone()
+        };
         let table_version = piece.keepable.and_then(|keepable| keepable.table_version);
         let start = || {
             let (inner, tenants, request) = (Arc::clone(&self.inner), self.tenants.clone(), request.clone());
@@ -262,7 +271,10 @@ impl Run {
     }
 
     /// Whoever joins an evaluation waits for it no longer than for its own.
-    async fn in_time<T>(&self, waiting: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+    async fn in_time<T>(
+        &self,
+        waiting: impl Future<Output = Result<T, QueryError>>,
+    ) -> Result<T, QueryError> {
         match self.left() {
             // The querier keeps the time too, and knows better what it was spent on.
             Some(left) => runtime::timeout(left + Duration::from_secs(1), waiting)
@@ -277,10 +289,8 @@ impl Run {
         let mut extents = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let Some(keepable) = part.keepable else { continue };
-            let pieces: Vec<&Evaluated> = evaluated
-                .iter()
-                .filter(|(piece, _)| piece.part == at && piece.keepable.is_some())
-                .collect();
+            let pieces: Vec<&Evaluated> =
+                evaluated.iter().filter(|(piece, _)| piece.part == at && piece.keepable.is_some()).collect();
             if !pieces.is_empty() {
                 extents.extend(extent(part, keepable, &pieces).map(|extent| (part, extent)));
             }
@@ -377,7 +387,8 @@ fn is_print_of(named: Option<Fingerprint>, steps: Steps, print: u64) -> bool {
 
 /// What is kept of a part from now on; `None` where that says something that only a whole evaluation knows.
 fn extent(part: &Part, keepable: Keepable, pieces: &[&Evaluated]) -> Option<Extent> {
-    let mut slices: Vec<Slice<'_>> = pieces.iter().filter_map(|(piece, result)| slice(*piece, result)).collect();
+    let mut slices: Vec<Slice<'_>> =
+        pieces.iter().filter_map(|(piece, result)| slice(*piece, result)).collect();
     slices.extend(part.kept.as_ref().map(|kept| kept.slice(kept.steps)));
     slices.sort_by_key(|slice| slice.steps.first);
     let warnings = merge::annotations(slices.iter().map(|slice| slice.warnings))?;

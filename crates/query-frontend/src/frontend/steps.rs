@@ -46,7 +46,8 @@ impl Steps {
 
     /// Whether no step lies between these and others of the same grid.
     pub(crate) fn touch(self, other: Steps) -> bool {
-        self.first <= other.last.saturating_add(self.step) && other.first <= self.last.saturating_add(self.step)
+        self.first <= other.last.saturating_add(self.step)
+            && other.first <= self.last.saturating_add(self.step)
     }
 
     /// From the first of both to the last of both.
@@ -91,7 +92,9 @@ mod tests {
 
     #[test]
     fn every_step_is_in_one_part_and_no_part_crosses_a_boundary() {
-        for (start, end, step) in [(0, 3 * DAY, 60_000), (-DAY - 7, 5 * DAY + 11, 7_777), (5, 5, 1), (1, DAY, HOUR)] {
+        for (start, end, step) in
+            [(0, 3 * DAY, 60_000), (-DAY - 7, 5 * DAY + 11, 7_777), (5, 5, 1), (1, DAY, HOUR)]
+        {
             let steps = Steps::new(start, end, step).unwrap();
             let mut times = Vec::new();
             for (number, part) in split(steps, DAY) {
@@ -101,7 +104,8 @@ mod tests {
                     times.push(time);
                 }
             }
-            let expected: Vec<i64> = (0..).map(|i| start + i * step).take_while(|time| *time <= end).collect();
+            let expected: Vec<i64> =
+                (0..).map(|i| start + i * step).take_while(|time| *time <= end).collect();
             assert_eq!(times, expected);
         }
     }

@@ -133,7 +133,9 @@ impl Ranked {
 
 /// The first `n` by a figure, the greatest first.
 pub(crate) fn first_by(mut all: Vec<Ranked>, n: usize, figure: impl Fn(&Ranked) -> f64) -> Vec<Ranked> {
-    let order = |one: &Ranked| (Reverse(ordered(figure(one))), Arc::clone(&one.question.query), one.question.range_secs);
+    let order = |one: &Ranked| {
+        (Reverse(ordered(figure(one))), Arc::clone(&one.question.query), one.question.range_secs)
+    };
     all.sort_by_cached_key(order);
     all.truncate(n);
     all
@@ -159,7 +161,9 @@ mod tests {
     #[test]
     fn questions_are_ranked_by_count_average_and_sum_and_seen_by_those_who_asked() {
         let top = Top::new(100);
-        for (query, at_ms, secs) in [("often", 10, 1.0), ("often", 20, 1.0), ("often", 30, 1.0), ("long", 30, 2.0)] {
+        for (query, at_ms, secs) in
+            [("often", 10, 1.0), ("often", 20, 1.0), ("often", 30, 1.0), ("long", 30, 2.0)]
+        {
             top.add(&Asked::of(&ids("a"), query), at_ms, secs);
         }
         top.add(&Asked::of(&ids("b"), "foreign"), 30, 9.0);

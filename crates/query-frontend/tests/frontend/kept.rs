@@ -66,7 +66,11 @@ async fn late_samples_deletions_and_limits_make_kept_answers_worthless() {
     let before = counted(&world, (0.0, 0.0));
     assert_eq!(check(&world).await.len(), last.len());
     // Of the part with its window only what is before that.
-    assert_eq!(counted(&world, before), (10.0, 2.0), "what it may concern is not kept while it is in the head");
+    assert_eq!(
+        counted(&world, before),
+        (10.0, 2.0),
+        "what it may concern is not kept while it is in the head"
+    );
     world.flush().await;
     check(&world).await;
     let before = counted(&world, (0.0, 0.0));
@@ -174,7 +178,10 @@ async fn the_lists_of_queries_say_what_ran() {
     let top = get(&world.frontend, "/api/v1/status/top_queries?topN=1&maxLifetime=1h", &[]).await;
     assert!(top.starts_with(r#"200 {"topN":"1","maxLifetime":"1h","#), "{top}");
     for key in ["topByCount", "topByAvgDuration", "topBySumDuration"] {
-        assert!(top.contains(&format!(r#""{key}":[{{"query":"sum(g)","timeRangeSeconds":104400,"#)), "{key}: {top}");
+        assert!(
+            top.contains(&format!(r#""{key}":[{{"query":"sum(g)","timeRangeSeconds":104400,"#)),
+            "{key}: {top}"
+        );
     }
     let others = get(&world.frontend, "/api/v1/status/top_queries", &[("X-Scope-OrgID", "other")]).await;
     assert!(others.contains(r#""topByCount":[]"#), "{others}");

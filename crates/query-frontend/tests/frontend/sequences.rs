@@ -32,14 +32,31 @@ const QUERIES: [&str; 22] = [
 
 #[derive(Debug, Clone)]
 enum Act {
-    Advance { minutes: i64 },
+    Advance {
+        minutes: i64,
+    },
     /// Of one name samples of all series, from so long ago on, one every ten minutes.
-    Push { name: usize, minutes_ago: i64, n: i64, seed: i64 },
-    Delete { instance: usize, minutes_ago: i64, minutes: i64 },
+    Push {
+        name: usize,
+        minutes_ago: i64,
+        n: i64,
+        seed: i64,
+    },
+    Delete {
+        instance: usize,
+        minutes_ago: i64,
+        minutes: i64,
+    },
     DeleteTenant,
     Flush,
     Compact,
-    Query { query: usize, minutes_ago: i64, minutes: i64, step: usize, shift: i64 },
+    Query {
+        query: usize,
+        minutes_ago: i64,
+        minutes: i64,
+        step: usize,
+        shift: i64,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -63,7 +80,9 @@ async fn perform(world: &mut World, act: &Act) {
     let now = world.now_ms;
     match act {
         Act::Advance { minutes } => world.advance(minutes * MINUTE),
-        Act::Push { name, minutes_ago, n, seed } => push(world, *name, now - minutes_ago * MINUTE, *n, *seed).await,
+        Act::Push { name, minutes_ago, n, seed } => {
+            push(world, *name, now - minutes_ago * MINUTE, *n, *seed).await
+        }
         Act::Delete { instance, minutes_ago, minutes } => {
             let start = now - minutes_ago * MINUTE;
             let name = ["g", "c_total", "b_bucket"][instance % 3];

@@ -13,12 +13,13 @@ use http_body_util::BodyExt;
 use ingester::{Ingester, SyncMode};
 use limits::{Limits, LimitsConfig, LimitsHandle};
 use model::{
-    Batch, BatchSeries, Deletion, Labels, Matcher, MatcherOp, ShardBatch, Shards, TenantId, TimeRange, shard_of,
+    Batch, BatchSeries, Deletion, Labels, Matcher, MatcherOp, ShardBatch, Shards, TenantId, TimeRange,
+    shard_of,
 };
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
-use query_frontend::{Deps, Frontend, FrontendDeps, routes};
 use querier::Querier;
+use query_frontend::{Deps, Frontend, FrontendDeps, routes};
 use runtime::{Clock, ManualClock, MemoryPart, PromDuration};
 use scan::Scan;
 use tower::ServiceExt;

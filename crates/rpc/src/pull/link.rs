@@ -11,9 +11,9 @@ use tonic::{Status, Streaming};
 use super::jobs::{Event, Job, Jobs, Stage};
 use super::{HEARTBEAT, SILENCE_MAX};
 use crate::generated::firn;
+use crate::generated::firn::error_detail::Kind;
 use crate::generated::firn::from_frontend::What as Down;
 use crate::generated::firn::from_querier::What as Up;
-use crate::generated::firn::error_detail::Kind;
 use crate::generated::firn::{ErrorDetail, FromFrontend, FromQuerier};
 
 /// A querier takes no more jobs than this, whatever it says.
@@ -158,7 +158,13 @@ impl Link {
         job.attempts += 1;
         let (id, attempt) = (job.id, job.attempts);
         if job.events.send(Event::Restarted).await.is_ok() {
-            tracing::debug!(querier = self.name, id, attempt, error = detail.message, "query given to another querier");
+            tracing::debug!(
+                querier = self.name,
+                id,
+                attempt,
+                error = detail.message,
+                "query given to another querier"
+            );
             self.jobs.give_back(job);
         } else {
             self.jobs.ended(id);
@@ -195,8 +201,9 @@ impl Link {
             job.attempts += 1;
             if job.attempts > self.max_retries {
                 let (n, name) = (job.attempts, &self.name);
-                let message =
-                    format!("queriers went away or failed {n} times while they had the query, the last one was {name}");
+                let message = format!(
+                    "queriers went away or failed {n} times while they had the query, the last one was {name}"
+                );
                 let _gone = job.events.send(Event::Failed(ErrorDetail::unavailable(message))).await;
                 self.jobs.ended(id);
             } else if job.events.send(Event::Restarted).await.is_ok() {

@@ -9,7 +9,10 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use tokio::sync::mpsc;
-use wire::{Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, SelectError};
+use wire::{
+    Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError,
+    QueryRequest, QueryResult, Raw, RawRequest, SelectError,
+};
 
 use super::jobs::{Event, Job, Jobs, NoPlace, Ticket};
 use crate::call;

@@ -14,7 +14,7 @@ use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use server::Bound;
 use wire::{
     Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Meter, Push, PushError, Pushed, Query,
-    QueryError, QueryRequest, QueryResult, Select, SelectBudget, SelectError, SelectRequest, Selected,
+    QueryError, QueryRequest, QueryResult, Raw, RawRequest, Select, SelectBudget, SelectError, SelectRequest, Selected,
     Standing, StandingRequest,
 };
 
@@ -314,6 +314,16 @@ impl Query for Near {
     ) -> Result<Vec<Metadata>, QueryError> {
         self.note(format!("metadata {tenants} {:?}", request.family)).await;
         Ok(self.metadata.lock().clone())
+    }
+
+    async fn raw(&self, tenants: &TenantIds, request: &RawRequest) -> Result<Raw, QueryError> {
+        let selectors: Vec<String> = request.selectors.iter().map(|matchers| selector(matchers)).collect();
+        let RawRequest { range: TimeRange { start, end }, within, max_samples, .. } = request;
+        self.note(format!("raw {tenants} {selectors:?} {start} {end} {within:?} {max_samples}")).await;
+        if *max_samples == 1 {
+            return Ok(Raw::TooMany);
+        }
+        Ok(Raw::Series(self.selected.lock().series.clone(), wire::Held::default()))
     }
 
     async fn head_stats(

@@ -14,8 +14,8 @@ use rpc::Config;
 use rpc::pull::{PullWorker, Queue, QueueDeps};
 use runtime::{Clock, MemoryPart, PromDuration, Service, Shutdown, ShutdownHandle, TraceContext};
 use wire::{
-    HeadStats, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, SelectBudget, SelectError,
-    SelectStats,
+    HeadStats, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, SelectBudget, SelectError,
+    SelectStats, SeriesRange,
 };
 
 use crate::made;
@@ -529,4 +529,41 @@ fn a_querier_without_frontends_says_so() {
     let near: Arc<dyn Query> = Near::new();
     let error = PullWorker::new(&Config::default(), "q", &[], 1, near).err().unwrap();
     assert!(error.contains("querier.frontend_addresses"), "{error}");
+}
+
+#[test]
+fn series_with_their_samples_come_as_they_are_or_not_at_all() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let near = Near::new();
+    let (queue, process) = runtime.block_on(frontend(&impatient(), Limits::default()));
+    let _querier = querier(&near, &[&process.address], 4);
+    let within = prop::option::of((made::labels(), made::labels()));
+    let made = (made::series(), within, any::<(i64, i64)>(), 0..3u64);
+    let mut runner = TestRunner::new(Cases { cases: 64, ..Cases::default() });
+    type Made = (Vec<model::SeriesData>, Option<(Labels, Labels)>, (i64, i64), u64);
+    let check = async |(series, within, (start, end), max_samples): Made| {
+        near.selected.lock().series = series;
+        let request = RawRequest {
+            selectors: all_labels().selectors,
+            range: model::TimeRange::new(start, end),
+            within: within.map(|(first, last)| SeriesRange { first, last }),
+            max_samples,
+        };
+        let tenants = tenants("b|a");
+        let far = queue.raw(&tenants, &request).await.unwrap();
+        match (far, near.raw(&tenants, &request).await.unwrap()) {
+            (Raw::Series(far, _), Raw::Series(near, _)) => assert_eq!(made::said(&far), made::said(&near)),
+            (Raw::TooMany, Raw::TooMany) => assert_eq!(max_samples, 1),
+            (far, near) => panic!("{far:?} {near:?}"),
+        }
+        for pair in near.whats().chunks(2) {
+            assert_eq!(pair[0], pair[1]);
+        }
+        near.calls.lock().clear();
+    };
+    let run = |made| {
+        runtime.block_on(check(made));
+        Ok(())
+    };
+    runner.run(&made, run).unwrap();
 }
