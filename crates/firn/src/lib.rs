@@ -23,7 +23,7 @@ pub const ROLES: &[Role] = &[
 pub const ALL: Role = Role {
     name: "all",
     services: &["http", "wal", "ingester", "distributor", "querier", "query-frontend", "scan", "compactor"],
-    memory: Split { head: 34, memo: 6, requests: 12, queries: 12, cache: 6, results: 2, compaction: 6 },
+    memory: Split { head: 34, memo: 6, requests: 12, queries: 14, cache: 5, results: 1, compaction: 6 },
     wire: |node| Box::pin(all_in_one(node)),
 };
 
