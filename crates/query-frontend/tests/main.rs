@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod frontend;
+mod raw;
 mod status;
 
 use std::sync::{Arc, Mutex};

@@ -305,17 +305,17 @@ fn raw(selectors: &[&[(&str, MatcherOp, &str)]], within: Option<SeriesRange>, ma
     RawRequest { selectors, range, within, max_samples }
 }
 
-/// Series of three tenants, whose labels stand before and behind that of the tenant, or are called like it.
+/// Series of three tenants, whose labels stand before and behind that of the tenant, and some are called like it.
 fn crowd() -> Arc<World> {
     let mut world = World::default();
     for (number, tenant) in ["a", "b", "c"].into_iter().enumerate() {
-        let names = ["A", "__scheme__", "__tenant_id__", "original___tenant_id__", "job", "zone"];
+        let names = ["A", "__scheme__", "__tenant_id__", "job", "zone"];
         let of = |bits: usize| {
             let set = names.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
             let pairs = set.map(|(i, name)| (*name, ["1", "2"][(bits + i + number) % 2]));
             Labels::from_pairs(pairs.chain([("__name__", ["up", "down"][bits % 2])]))
         };
-        world.series.insert(tenant.to_string(), (0..64).map(of).collect());
+        world.series.insert(tenant.to_string(), (0..32).map(of).collect());
     }
     Arc::new(world)
 }
@@ -325,7 +325,7 @@ async fn groups_of_series_of_several_tenants_are_all_of_them_each_once() {
     let querier = querier(&crowd(), federated(), LimitsHandle::default());
     let all = ids("a|b|c");
     let listed = querier.series(&all, &request(&[])).await.unwrap();
-    assert_eq!(listed.len(), 3 * 64);
+    assert_eq!(listed.len(), 3 * 32);
     for size in [1, 2, 5, 64, 1000] {
         let mut read = Vec::new();
         for group in listed.chunks(size) {
@@ -334,7 +334,7 @@ async fn groups_of_series_of_several_tenants_are_all_of_them_each_once() {
             let Raw::Series(series, _) = querier.raw(&all, &request).await.unwrap() else { panic!() };
             read.extend(series.into_iter().map(|series| series.labels));
         }
-        assert_eq!(read, listed, "in groups of {size}");
+        assert!(read == listed, "in groups of {size}");
     }
 }
 
