@@ -6,6 +6,8 @@
 //! Always true:
 //! - an error is the same kind on both sides, a limit has the same name and values;
 //! - a call carries its tenant, its trace and the time that is left, and the far side works no longer than that;
+//! - a series that was met before is pushed by its identity alone; where it is unknown nothing of it is taken, and it comes
+//!   again with its labels before the push is answered;
 //! - nothing waits in an unbounded queue: what is too much is refused by name and may come again;
 //! - whoever cannot be asked is named; an answer that does not end with its end is none.
 
