@@ -126,6 +126,10 @@ async fn cross_origin(request: Request<Body>, next: Next) -> Response {
     let mut response =
         if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
+    // What is too short to be packed would not say that it might have been.
+    if !headers.contains_key(header::VARY) {
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let Some(origin) = origin else { return response };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
