@@ -4,6 +4,7 @@
 mod bad_input;
 mod corpus;
 mod exemplars;
+mod frontend;
 mod gap;
 mod grafana;
 mod kill;

@@ -27,7 +27,7 @@ struct Lane {
 }
 
 /// A place for one more part; free again when dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Place {
     _permits: Vec<OwnedSemaphorePermit>,
 }

@@ -11,6 +11,7 @@
 //! answer is kept only if the print after its evaluation is that before. So it does not matter what changed the data,
 //! or when.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,11 +70,17 @@ type Evaluated = (Piece, Arc<QueryResult>);
 
 impl Run {
     pub(super) async fn result(&mut self) -> Result<QueryResult, QueryError> {
-        let Some((steps, interval_ms)) = self.splitting().await? else { return self.whole().await };
+        let Some(steps) = self.steps() else { return self.whole().await };
+        let tenant = self.cached_tenant(steps);
+        // Most queries are of the last hours: nothing to split, nothing to keep, and nothing to find out about them.
+        let configured_ms = self.inner.config.split_queries_by_interval.millis();
+        if tenant.is_none() && steps.first.div_euclid(configured_ms) == steps.last.div_euclid(configured_ms) {
+            return self.whole().await;
+        }
+        let Some(interval_ms) = self.interval_ms(steps).await? else { return self.whole().await };
         let parts = steps::split(steps, interval_ms).into_iter();
         let mut parts: Vec<Part> =
             parts.map(|(number, steps)| Part { number, steps, kept: None, keepable: None }).collect();
-        let tenant = self.cached_tenant(steps);
         if let Some(tenant) = &tenant {
             self.look_up(&mut parts, tenant, interval_ms).await;
         }
@@ -95,23 +102,25 @@ impl Run {
         Ok(result)
     }
 
-    /// The steps and how long the parts are in which they may be evaluated.
-    async fn splitting(&self) -> Result<Option<(Steps, i64)>, QueryError> {
-        let configured_ms = self.inner.config.split_queries_by_interval.millis();
+    /// The steps of a query that may be looked at.
+    fn steps(&self) -> Option<Steps> {
         let QueryRequest { start_ms, end_ms, step_ms, .. } = self.request;
-        let steps = step_ms.and_then(|step_ms| Steps::new(start_ms, end_ms, step_ms));
-        let Some(steps) = steps.filter(|_| configured_ms > 0 && self.request.query.len() <= QUERY_BYTES_MAX)
-        else {
-            return Ok(None);
-        };
+        let is_on = self.inner.config.split_queries_by_interval.millis() > 0;
+        let may_split = is_on && self.request.query.len() <= QUERY_BYTES_MAX;
+        step_ms.filter(|_| may_split).and_then(|step_ms| Steps::new(start_ms, end_ms, step_ms))
+    }
+
+    /// How long the parts are in which the steps may be evaluated.
+    async fn interval_ms(&self, steps: Steps) -> Result<Option<i64>, QueryError> {
         let Some(reach_ms) = self.reach_ms().await? else { return Ok(None) };
         // What is too long is refused as a whole: each part is short enough.
-        let length_ms = end_ms.saturating_sub(start_ms).saturating_add(reach_ms);
+        let length_ms = self.request.end_ms.saturating_sub(steps.first).saturating_add(reach_ms);
         let max_length_ms = self.limits().map(|limits| limits.max_query_length.millis());
         if max_length_ms.filter(|max| *max > 0).min().is_some_and(|max| length_ms > max) {
             return Ok(None);
         }
-        Ok(Some((steps, steps::interval_of(configured_ms, steps.step, reach_ms))))
+        let configured_ms = self.inner.config.split_queries_by_interval.millis();
+        Ok(Some(steps::interval_of(configured_ms, steps.step, reach_ms)))
     }
 
     async fn reach_ms(&self) -> Result<Option<i64>, QueryError> {
@@ -209,29 +218,37 @@ impl Run {
 
     /// Evaluates the pieces, as many at a time as the tenants may.
     async fn evaluate(&mut self, pieces: Vec<Piece>) -> Result<Vec<Evaluated>, QueryError> {
+        self.inner.metrics.split.inc_by(u64::from(pieces.len() > 1));
         let mut evaluated = Vec::with_capacity(pieces.len());
-        let mut pieces = pieces.into_iter().peekable();
+        let mut pieces = VecDeque::from(pieces);
         let mut running = FuturesUnordered::new();
-        if pieces.len() > 1 {
-            self.inner.metrics.split.inc();
-        }
+        // Where the queue has no room for several pieces of a query it may have some for one after the other.
+        let mut is_one_by_one = false;
         loop {
-            while pieces.peek().is_some() && running.len() < PARTS_AT_ONCE {
+            while running.len() < PARTS_AT_ONCE && !pieces.is_empty() {
                 let place = match running.is_empty() {
-                    true => Place::default(),
+                    true => None,
+                    false if is_one_by_one => break,
                     false => match self.inner.lanes.place(&self.tenants) {
-                        Some(place) => place,
+                        Some(place) => Some(place),
                         None => break,
                     },
                 };
-                if let Some(piece) = pieces.next() {
-                    running.push(self.evaluate_piece(piece, place));
-                }
+                let Some(piece) = pieces.pop_front() else { break };
+                running.push(self.evaluate_piece(piece, place));
             }
-            let Some(done) = running.next().await else { break };
-            let (piece, result) = done?;
-            series_of(&result)?;
-            evaluated.push((piece, result));
+            match running.next().await {
+                Some((piece, false, Err(QueryError::TooManyRequests(_)))) => {
+                    is_one_by_one = true;
+                    pieces.push_back(piece);
+                }
+                Some((piece, _, result)) => {
+                    let result = result?;
+                    series_of(&result)?;
+                    evaluated.push((piece, result));
+                }
+                None => break,
+            }
         }
         drop(running);
         self.work.n_evaluated += evaluated.len() as u64;
@@ -240,7 +257,13 @@ impl Run {
         Ok(evaluated)
     }
 
-    async fn evaluate_piece(&self, piece: Piece, _place: Place) -> Result<Evaluated, QueryError> {
+    /// Evaluates a piece; says whether that was the only one of the query when it began, which needs no place.
+    async fn evaluate_piece(
+        &self,
+        piece: Piece,
+        place: Option<Place>,
+    ) -> (Piece, bool, Result<Arc<QueryResult>, QueryError>) {
+        let is_first = place.is_none();
         let Steps { first, last, .. } = piece.steps;
         let request = QueryRequest {
             start_ms: first,
@@ -262,12 +285,11 @@ impl Run {
                     steps: piece.steps,
                     print: keepable.print,
                 };
-                let joining = self.inner.flights.join(key, start);
-                self.in_time(joining).await?
+                self.in_time(self.inner.flights.join(key, start)).await
             }
-            _ => Arc::new(start().await?),
+            _ => start().await.map(Arc::new),
         };
-        Ok((piece, result))
+        (piece, is_first, result)
     }
 
     /// Whoever joins an evaluation waits for it no longer than for its own.

@@ -7,7 +7,10 @@ use super::world::{DAY, HOUR, MINUTE, World, get, limits, range, replace, series
 
 /// A world with a day and a half of samples in its tables, and nothing in the head.
 async fn filled() -> World {
-    let mut world = World::new().await;
+    fill(World::new().await).await
+}
+
+async fn fill(mut world: World) -> World {
     let samples = |hours: std::ops::Range<i64>| -> Vec<_> {
         let times = (hours.start * 6..hours.end * 6).map(|i| DAY + i * 10 * MINUTE);
         times.flat_map(|at| ["0", "1"].map(|i| (series("g", i), at, (at / MINUTE % 1000) as f64))).collect()
@@ -187,4 +190,16 @@ async fn the_lists_of_queries_say_what_ran() {
     assert!(others.contains(r#""topByCount":[]"#), "{others}");
     let active = get(&world.frontend, "/api/v1/status/active_queries", &[]).await;
     assert_eq!(active, r#"200 {"status":"ok","data":[]}"#);
+}
+
+#[tokio::test]
+async fn a_query_is_not_refused_because_of_its_own_parts() {
+    let config = querier::Config { max_concurrent: 1, ..querier::Config::default() };
+    let world = fill(World::of(config, 1).await).await;
+    assert!(check(&world).await.starts_with("200"));
+    assert_eq!(counted(&world, (0.0, 0.0)), (0.0, 11.0));
+    assert!(
+        world.metric("querier_queue_refusals_total") > 0.0,
+        "its parts did not come into each other's way"
+    );
 }

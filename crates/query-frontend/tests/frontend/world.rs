@@ -48,6 +48,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::of(querier::Config::default(), 1000).await
+    }
+
+    /// With so many queries of a tenant that may wait.
+    pub(crate) async fn of(config: querier::Config, max_waiting: usize) -> World {
         let (clock, time) = Clock::manual(DAY);
         let limits = LimitsHandle::fixed(limits());
         let store = Arc::new(InMemory::new());
@@ -63,11 +68,11 @@ impl World {
             stored: scan,
             limits: limits.clone(),
             memory: memory.clone(),
-            max_waiting: 1000,
+            max_waiting,
             clock: clock.clone(),
             registry: &mut registry,
         };
-        let querier: Arc<dyn Query> = Arc::new(Querier::open(querier::Config::default(), deps));
+        let querier: Arc<dyn Query> = Arc::new(Querier::open(config, deps));
         let compactor = open_compactor(&bucket, &limits, &clock);
         let split = Config { split_queries_by_interval: PromDuration::secs(3 * 3600), ..Config::default() };
         let whole = Config {
