@@ -143,10 +143,8 @@ impl From<Relabelling> for Vec<RelabelConfig> {
 impl Rule {
     fn new(config: RelabelConfig) -> Result<Rule, String> {
         check(&config)?;
-        let regex = regex::RegexBuilder::new(&format!("^(?s:{})$", config.regex))
-            .size_limit(MAX_REGEX_BYTES)
-            .build()
-            .map_err(|e| format!("regex: {e}"))?;
+        let regex =
+            model::compile_framed(&config.regex, MAX_REGEX_BYTES).map_err(|e| format!("regex: {e}"))?;
         let is_default = config.regex == RelabelConfig::default().regex;
         Ok(Rule { config, regex, is_default })
     }

@@ -12,6 +12,7 @@ mod batch;
 mod deletion;
 mod digits;
 mod error;
+mod go_regex;
 mod histogram;
 mod labels;
 mod matcher;
@@ -28,6 +29,7 @@ pub use batch::{
 pub use deletion::{Deletion, is_covered};
 pub use digits::Digits;
 pub use error::{Classify, ErrorKind};
+pub use go_regex::compile_framed;
 pub use histogram::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramError, MAX_SCHEMA, MIN_SCHEMA, ResetHint,
 };

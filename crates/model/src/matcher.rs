@@ -5,7 +5,7 @@ use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{METRIC_NAME, run_labels};
+use crate::{METRIC_NAME, go_regex, run_labels};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,18 +130,13 @@ fn compile(pattern: &str) -> Result<Pass, MatcherError> {
     if !pattern.contains(|c| r"\.+*?()[]{}^$".contains(c)) {
         return Ok(one_of(pattern.split('|').map(str::to_string).collect()));
     }
-    let refused = |e: &dyn fmt::Display| MatcherError(format!("error parsing regexp {}: {e}", shown(pattern)));
-    // It must be a pattern by itself: `a)(b` would be one only within the parentheses around it.
-    let syntax = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern);
-    let syntax = syntax.map_err(|e| refused(&e))?;
-    if let Some(values) = all_values(&syntax) {
+    let translated = go_regex::translated(pattern)?;
+    let syntax = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(&translated);
+    if let Some(values) = syntax.ok().as_ref().and_then(all_values) {
         return Ok(one_of(values));
     }
-    let regex = regex::RegexBuilder::new(&format!("^(?s:{pattern})$"))
-        .size_limit(Matcher::REGEX_SIZE_LIMIT)
-        .dfa_size_limit(Matcher::REGEX_SIZE_LIMIT)
-        .build();
-    regex.map(Pass::Pattern).map_err(|e| refused(&e))
+    let framed = format!("^(?s:{translated})$");
+    go_regex::build(pattern, &framed, Matcher::REGEX_SIZE_LIMIT).map(Pass::Pattern)
 }
 
 fn one_of(mut values: Vec<String>) -> Pass {
@@ -149,17 +144,6 @@ fn one_of(mut values: Vec<String>) -> Pass {
     values.dedup();
     Pass::OneOf(values)
 }
-
-/// Enough of a pattern to know it by.
-fn shown(pattern: &str) -> String {
-    match pattern.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{:?}…", &pattern[..end]),
-        None => format!("{pattern:?}"),
-    }
-}
-
-/// Characters of a pattern that are shown.
-const SHOWN: usize = 200;
 
 /// The most values that a pattern is spelled out as.
 const MOST_VALUES: usize = 10_000;
@@ -319,7 +303,9 @@ mod tests {
     #[test]
     fn a_list_of_values_matches_what_the_pattern_matches() {
         let texts = ["", "a", "b", "ab", "abc", "A", "c", "\n", "aa", "é", "É"];
-        for pattern in ["(a|b)c?", "a?b?", "[abc]", "(?i)ab|é", "a|b|", "(ab|a)(c|bc)", "x{0}a{2}|b", "[a]|(?:)"] {
+        for pattern in
+            ["(a|b)c?", "a?b?", "[abc]", "(?i)ab|é", "a|b|", "(ab|a)(c|bc)", "x{0}a{2}|b", "[a]|(?:)"]
+        {
             let matcher = Matcher::new("l", MatcherOp::Regex, pattern).unwrap();
             assert!(matcher.candidates().is_some(), "{pattern}");
             let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();

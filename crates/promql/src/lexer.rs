@@ -576,8 +576,15 @@ pub(crate) fn is_number_word(word: &str) -> bool {
     word.eq_ignore_ascii_case("inf") || word.eq_ignore_ascii_case("nan")
 }
 
+/// As Go quotes a character; the end of the input is none, which Go shows as a replacement.
 fn show(c: Option<char>) -> String {
-    c.map_or_else(|| "end of input".to_string(), |c| format!("{c:?}"))
+    match c.unwrap_or(char::REPLACEMENT_CHARACTER) {
+        '\'' => "'\\''".to_string(),
+        c => {
+            let quoted = text::quote(&c.to_string());
+            format!("'{}'", if c == '"' { "\"" } else { &quoted[1..quoted.len() - 1] })
+        }
+    }
 }
 
 fn starts_number(c: char, next: Option<char>) -> bool {

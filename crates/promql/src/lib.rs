@@ -31,5 +31,5 @@ pub use parser::{MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_se
 pub use plan::{EvalOptions, Pace, Plan, PlanError, SelectSpec};
 pub use pretty::pretty;
 pub use signature::Signature;
-pub use text::{as_utf8, is_valid_label_name, quote};
+pub use text::{as_utf8, is_invalid_byte, is_valid_label_name, quote};
 pub use walk::{Descend, selectors, walk, walk_mut};

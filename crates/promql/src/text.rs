@@ -135,6 +135,11 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
+/// Whether a character stands for a byte that is not part of UTF-8.
+pub fn is_invalid_byte(c: char) -> bool {
+    INVALID_BYTES.contains(&u32::from(c))
+}
+
 /// The string for a reader who knows UTF-8 only: bytes that are none become replacement characters.
 pub fn as_utf8(text: &str) -> String {
     let shown = |c: char| if INVALID_BYTES.contains(&u32::from(c)) { char::REPLACEMENT_CHARACTER } else { c };

@@ -140,6 +140,8 @@ impl Json {
                 c if c < ' ' => {
                     let _written = write!(self.text, "\\u{:04x}", c as u32);
                 }
+                // JSON is UTF-8; `label_replace` can make a value that is not.
+                c if promql::is_invalid_byte(c) => self.text.push(char::REPLACEMENT_CHARACTER),
                 c => self.text.push(c),
             }
         }
@@ -247,10 +249,18 @@ fn push_integer(out: &mut String, mut value: u64) {
 }
 
 fn annotations(json: &mut Json, key: &str, messages: &[String]) {
-    let shown = &messages[..messages.len().min(MAX_ANNOTATIONS)];
-    if !shown.is_empty() {
-        json.key(key).strings(shown);
+    let (shown, rest) = messages.split_at(messages.len().min(MAX_ANNOTATIONS));
+    if shown.is_empty() {
+        return;
     }
+    json.key(key).array(|json| {
+        for message in shown {
+            json.string(message);
+        }
+        if !rest.is_empty() {
+            json.string(&format!("{} more {} annotations omitted", rest.len(), key.trim_end_matches('s')));
+        }
+    });
 }
 
 fn vector_sample(json: &mut Json, sample: &VectorSample) {
@@ -396,6 +406,20 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(float(value), expected);
         }
+    }
+
+    #[test]
+    fn of_many_annotations_ten_are_written_and_the_others_counted() {
+        let many: Vec<String> = (0..13).map(|i| format!("note {i}")).collect();
+        let written = |key, n: usize| {
+            let mut json = Json::default();
+            json.object(|json| annotations(json, key, &many[..n]));
+            json.text
+        };
+        assert_eq!(written("infos", 0), "{}");
+        assert!(written("infos", 10).ends_with(r#""note 9"]}"#));
+        assert!(written("infos", 11).ends_with(r#""note 9","1 more info annotations omitted"]}"#));
+        assert!(written("warnings", 13).ends_with(r#""note 9","3 more warning annotations omitted"]}"#));
     }
 
     #[test]

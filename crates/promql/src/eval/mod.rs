@@ -108,6 +108,8 @@ pub(crate) struct Grid {
     pub(crate) start: i64,
     pub(crate) interval: i64,
     pub(crate) steps: usize,
+    /// Whether it was made from two times, though there may be one step only between them.
+    pub(crate) is_range: bool,
 }
 
 impl Grid {
@@ -115,7 +117,7 @@ impl Grid {
     pub(crate) fn new(start: i64, end: i64, interval: i64) -> Grid {
         let interval = interval.max(1);
         let steps = if end < start { 0 } else { (end.saturating_sub(start) / interval) as usize + 1 };
-        Grid { start, interval, steps }
+        Grid { start, interval, steps, is_range: start != end }
     }
 
     pub(crate) fn times(self) -> impl Iterator<Item = i64> {
@@ -127,7 +129,7 @@ impl Grid {
     }
 
     fn first_step(self) -> Grid {
-        Grid { steps: 1, ..self }
+        Grid { steps: 1, is_range: false, ..self }
     }
 }
 
@@ -208,7 +210,7 @@ impl<'p> Evaluator<'p> {
         if grid.steps == 0 {
             return Ok(());
         }
-        if grid.steps > 1 && is_step_invariant(expr) {
+        if grid.is_range && is_step_invariant(expr) {
             return self.repeated_rows(expr, grid, sink);
         }
         let _scratch = self.lease(SCRATCH_BYTES * grid.steps)?;

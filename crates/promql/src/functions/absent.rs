@@ -1,6 +1,6 @@
 //! `absent` and `absent_over_time`: one where there is nothing.
 
-use model::{EMPTY, Labels, METRIC_NAME, MatcherOp};
+use model::{EMPTY, Labels, METRIC_NAME, Matcher, MatcherOp};
 
 use super::argument;
 use crate::ast::{Call, Expr, ExprKind};
@@ -52,7 +52,15 @@ fn labels(arg: &Expr) -> Labels {
     };
     let mut builder = Labels::empty().builder();
     let mut set: Vec<&str> = Vec::new();
-    for matcher in matchers.iter().filter(|matcher| matcher.name != METRIC_NAME) {
+    // Prometheus puts matchers of labels that may be absent behind the others before it looks for series, and comes here
+    // afterwards.
+    let is_there = |name: &str| matchers.iter().any(|other| other.name == name && !other.matches_empty());
+    let may_be_absent = |matcher: &&Matcher| {
+        let is_negative = matches!(matcher.op, MatcherOp::NotEqual | MatcherOp::NotRegex);
+        !is_there(&matcher.name) || (is_negative && matcher.matches_empty())
+    };
+    let (last, first): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(may_be_absent);
+    for matcher in first.into_iter().chain(last).filter(|matcher| matcher.name != METRIC_NAME) {
         if matcher.op == MatcherOp::Equal && !set.contains(&matcher.name.as_str()) {
             builder.set(&matcher.name, &matcher.value);
             set.push(&matcher.name);

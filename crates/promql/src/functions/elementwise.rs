@@ -31,12 +31,12 @@ pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
         "asin" => f64::asin,
         "acos" => f64::acos,
         "atan" => f64::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
-        "tanh" => f64::tanh,
+        "sinh" => sinh,
+        "cosh" => cosh,
+        "tanh" => tanh,
         "asinh" => asinh,
-        "acosh" => f64::acosh,
-        "atanh" => f64::atanh,
+        "acosh" => acosh,
+        "atanh" => atanh,
         "rad" => |v| v * std::f64::consts::PI / 180.0,
         "deg" => |v| v * 180.0 / std::f64::consts::PI,
         "sgn" => sign,
@@ -115,6 +115,72 @@ fn sign(value: f64) -> f64 {
 }
 
 /// As the definition has it, with the sign of the argument kept at zero.
+/// Beyond this, e^-x is less than half a unit in the last place of e^x.
+const ONE_SIDED: f64 = 21.0;
+
+/// Hyperbolic functions and their inverses go by the formulas of Go's library, so that they overflow where they do in
+/// Prometheus and mostly have the same last digits, which may become labels.
+fn sinh(value: f64) -> f64 {
+    let x = value.abs();
+    if x <= 0.5 {
+        return value.sinh();
+    }
+    let exp = x.exp();
+    (if x > ONE_SIDED { exp * 0.5 } else { (exp - 1.0 / exp) * 0.5 }).copysign(value)
+}
+
+fn cosh(value: f64) -> f64 {
+    let exp = value.abs().exp();
+    if value.abs() > ONE_SIDED { exp * 0.5 } else { (exp + 1.0 / exp) * 0.5 }
+}
+
+fn tanh(value: f64) -> f64 {
+    let x = value.abs();
+    if x < 0.625 {
+        return value.tanh();
+    }
+    (1.0 - 2.0 / ((2.0 * x).exp() + 1.0)).copysign(value)
+}
+
+/// Where the square of a number is all there is under a root beside it, and where the number itself is its sine.
+const LARGE: f64 = (1u64 << 28) as f64;
+
 fn asinh(value: f64) -> f64 {
-    if value == 0.0 { value } else { value.asinh() }
+    let x = value.abs();
+    let result = if x > LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x + 1.0 / ((x * x + 1.0).sqrt() + x)).ln()
+    } else if x < 1.0 / LARGE {
+        x
+    } else {
+        (x + x * x / (1.0 + (1.0 + x * x).sqrt())).ln_1p()
+    };
+    result.copysign(value)
+}
+
+fn acosh(x: f64) -> f64 {
+    if x.is_nan() || x < 1.0 {
+        f64::NAN
+    } else if x >= LARGE {
+        x.ln() + std::f64::consts::LN_2
+    } else if x > 2.0 {
+        (2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt())).ln()
+    } else {
+        let over = x - 1.0;
+        (over + (2.0 * over + over * over).sqrt()).ln_1p()
+    }
+}
+
+fn atanh(value: f64) -> f64 {
+    let x = value.abs();
+    let result = if x < 1.0 / LARGE {
+        x
+    } else if x < 0.5 {
+        let twice = x + x;
+        0.5 * (twice + twice * x / (1.0 - x)).ln_1p()
+    } else {
+        0.5 * ((x + x) / (1.0 - x)).ln_1p()
+    };
+    result.copysign(value)
 }

@@ -143,6 +143,7 @@ impl<'e> Histograms<'e> {
         qs: &[f64],
         grid: Grid,
         relabel: &dyn Fn(&Labels) -> Labels,
+        says_repairs: &dyn Fn(usize) -> bool,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
         let of_native = |step: usize, histogram: &Arc<FloatHistogram>, labels: &Labels| {
@@ -160,7 +161,7 @@ impl<'e> Histograms<'e> {
         };
         let of_classic = |step: usize, buckets: &mut Vec<ClassicBucket>, labels: &Labels| {
             let quantile = bucket_quantile(qs[step], buckets);
-            if let Some(forced) = quantile.forced {
+            if let Some(forced) = quantile.forced.filter(|_| says_repairs(step)) {
                 let time = grid.start + step as i64 * grid.interval;
                 let repair = MonotonicityRepair {
                     first_ms: time,
@@ -186,7 +187,7 @@ pub(super) fn quantile(
     let qs = scalar_argument(evaluator, call, 0, grid)?;
     note_invalid(evaluator, &qs, argument(call, 0)?.span);
     let histograms = Histograms::of(evaluator, argument(call, 1)?, grid)?;
-    histograms.quantiles(&qs, grid, &Labels::clone, sink)?;
+    histograms.quantiles(&qs, grid, &Labels::clone, &|_| true, sink)?;
     evaluator.release(histograms.rows);
     Ok(())
 }
@@ -199,6 +200,8 @@ pub(super) fn quantiles(
 ) -> Result<(), EvalError> {
     let label = string_argument(call, 1)?;
     let histograms = Histograms::of(evaluator, argument(call, 0)?, grid)?;
+    // Steps whose buckets a quantile has made monotonic: they are so for the quantiles that follow.
+    let mut repaired = vec![false; grid.steps];
     for index in 2..call.args.len() {
         let qs = scalar_argument(evaluator, call, index, grid)?;
         note_invalid(evaluator, &qs, argument(call, index)?.span);
@@ -206,14 +209,15 @@ pub(super) fn quantiles(
         let mut distinct = qs.clone();
         distinct.sort_by(f64::total_cmp);
         distinct.dedup_by(|a, b| a.to_bits() == b.to_bits());
-        for q in distinct {
+        for (pass, q) in distinct.into_iter().enumerate() {
             let text = open_metrics(q);
             let relabel = |labels: &Labels| {
                 let mut builder = labels.builder();
                 builder.set(label, &text);
                 builder.build()
             };
-            histograms.quantiles(&qs, grid, &relabel, &mut |row| {
+            let says_repairs = |step: usize| pass == 0 && !repaired[step];
+            histograms.quantiles(&qs, grid, &relabel, &says_repairs, &mut |row| {
                 for (cell, at_step) in row.floats.iter_mut().zip(&qs) {
                     if at_step.to_bits() != q.to_bits() {
                         *cell = f64::from_bits(model::EMPTY);
@@ -222,6 +226,7 @@ pub(super) fn quantiles(
                 sink(row)
             })?;
         }
+        repaired.iter_mut().zip(&qs).for_each(|(repaired, q)| *repaired |= (0.0..=1.0).contains(q));
     }
     evaluator.release(histograms.rows);
     Ok(())

@@ -1,12 +1,11 @@
 //! `label_replace` and `label_join`, which change labels and look at no value.
 
-use model::{Labels, METRIC_NAME, Matcher};
-use regex::{Regex, RegexBuilder};
+use model::{Labels, METRIC_NAME, Matcher, compile_framed};
 
 use super::{argument, string_argument};
 use crate::ast::Call;
 use crate::eval::{Assembler, EvalError, Evaluator, Grid, Row, Sink};
-use crate::text::{is_plain_label_name, is_valid_label_name, quote};
+use crate::text::{as_utf8, is_plain_label_name, is_valid_label_name, quote};
 
 /// Whether a label describes the metric: it goes when the result is no longer that metric.
 pub(crate) fn is_metadata(name: &str) -> bool {
@@ -37,10 +36,9 @@ pub(super) fn replace(
         string_argument(call, 3)?,
         string_argument(call, 4)?,
     ];
-    let Some(regex) = anchored(pattern) else {
-        let message = format!("invalid regular expression in label_replace(): {pattern}");
-        return Err(EvalError::Execution(message));
-    };
+    let regex = compile_framed(pattern, Matcher::REGEX_SIZE_LIMIT).map_err(|_| {
+        EvalError::Execution(format!("invalid regular expression in label_replace(): {pattern}"))
+    })?;
     refuse_name(destination, "destination label name in label_replace()")?;
     let mut expanded = String::new();
     relabel(evaluator, call, grid, destination, sink, &mut |labels| {
@@ -97,12 +95,6 @@ fn relabel(
     rows.emit(sink)
 }
 
-fn anchored(pattern: &str) -> Option<Regex> {
-    // The pattern must be one by itself: `a)(b` would be one only within the parentheses around it.
-    RegexBuilder::new(pattern).size_limit(Matcher::REGEX_SIZE_LIMIT).build().ok()?;
-    RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(Matcher::REGEX_SIZE_LIMIT).build().ok()
-}
-
 fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
     let mut builder = labels.builder();
     builder.set(name, value);
@@ -113,7 +105,7 @@ fn refuse_name(name: &str, what: &str) -> Result<(), EvalError> {
     if is_valid_label_name(name) {
         return Ok(());
     }
-    Err(EvalError::Execution(format!("invalid {what}: {name}")))
+    Err(EvalError::Execution(format!("invalid {what}: {}", as_utf8(name))))
 }
 
 #[cfg(test)]

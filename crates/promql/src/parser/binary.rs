@@ -1,4 +1,4 @@
-use super::selector::is_label_name;
+use super::selector::{is_label_name, is_metric_name};
 use super::{Parsed, Parser};
 use crate::ast::{BinaryOp, Cardinality, UnaryOp, VectorMatching};
 use crate::lexer::{Keyword, TokenKind};
@@ -40,7 +40,8 @@ impl Parser<'_> {
             _ => return Ok(()),
         };
         self.advance();
-        if self.peek().kind == TokenKind::LeftParen {
+        // Without labels the right side or a filling follows.
+        if !starts_operand(self.peek().kind) || self.peek().kind == TokenKind::LeftParen {
             matching.include = self.grouping_labels()?;
         }
         Ok(())
@@ -121,4 +122,14 @@ impl Parser<'_> {
         self.advance();
         Some(sign)
     }
+}
+
+/// Whether an expression, or the filling of an operator, can begin with such a token.
+fn starts_operand(kind: TokenKind) -> bool {
+    let is_sign = matches!(kind, TokenKind::Op(BinaryOp::Add | BinaryOp::Sub));
+    let is_literal = matches!(kind, TokenKind::Number | TokenKind::Duration | TokenKind::String);
+    is_sign
+        || is_literal
+        || is_metric_name(kind)
+        || matches!(kind, TokenKind::LeftParen | TokenKind::LeftBrace)
 }

@@ -115,7 +115,13 @@ impl Parser<'_> {
                 let value = parse_number(text).ok_or_else(|| {
                     let is_float = text.parse::<f64>().is_ok();
                     let reason = if is_float { "value out of range" } else { "invalid syntax" };
-                    self.error(token.span, format!("error parsing number: {}: {reason}", text::quote(text)))
+                    self.error(
+                        token.span,
+                        format!(
+                            "error parsing number: strconv.ParseFloat: parsing {}: {reason}",
+                            text::quote(text)
+                        ),
+                    )
                 })?;
                 Number { value, is_duration: false }
             }

@@ -68,13 +68,7 @@ impl Parser<'_> {
         let value_token = self.expect(TokenKind::String, CONTEXT, "string")?;
         let value = self.unquote(value_token)?;
         let span = Span { start: label.span.start, end: value_token.span.end };
-        Matcher::new(&name, op, &value).map_err(|e| {
-            // The first lines draw the pattern; the last says what is wrong with it.
-            let reason = e.to_string();
-            let reason = reason.lines().last().unwrap_or_default();
-            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            self.error(span, format!("error parsing regexp: {reason}: `{value}`"))
-        })
+        Matcher::new(&name, op, &value).map_err(|e| self.error(span, e.to_string()))
     }
 
     pub(super) fn unquote(&self, token: Token) -> Parsed<String> {

@@ -8,8 +8,10 @@ use wire::QueryRequest;
 /// large the parts are.
 const LOOKBACK_MS: i64 = 300_000;
 
-/// Functions whose result depends on the range of the query, or on all of its steps.
-const OF_THE_RANGE: [&str; 4] = ["start", "end", "range", "info"];
+/// Functions whose result depends on the range of the query, or on all of its steps; those that sort say that they do
+/// not, unless the range is a single time.
+const OF_THE_RANGE: [&str; 8] =
+    ["start", "end", "range", "info", "sort", "sort_desc", "sort_by_label", "sort_by_label_desc"];
 
 /// Functions over series that leave the order of their rows to chance.
 const UNORDERED: [&str; 4] = ["label_replace", "label_join", "sort", "sort_desc"];
