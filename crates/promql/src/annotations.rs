@@ -97,11 +97,25 @@ impl Notices {
         let finding = self.found.entry(notice).or_insert(Finding { at, count: 0, repair: Some(repair) });
         finding.count += 1;
         if let Some(known) = &mut finding.repair {
-            known.first_ms = known.first_ms.min(repair.first_ms);
-            known.last_ms = known.last_ms.max(repair.last_ms);
-            known.min_bucket = known.min_bucket.min(repair.min_bucket);
-            known.max_bucket = known.max_bucket.max(repair.max_bucket);
-            known.max_diff = known.max_diff.max(repair.max_diff);
+            known.widen(repair);
+        }
+    }
+
+    /// Notes again what was noted of an expression at `from`, of an equal one at `to`.
+    pub(crate) fn absorb(&mut self, other: &Notices, from: Span, to: Span) {
+        let moved = |at: Span| match at == Span::default() {
+            // The start of the query stands for no place in particular.
+            true => at,
+            false => Span { start: at.start - from.start + to.start, end: at.end - from.start + to.start },
+        };
+        for (notice, finding) in &other.found {
+            let known = self.found.entry(notice.clone());
+            let known = known.or_insert(Finding { at: finding.at, count: 0, repair: finding.repair });
+            known.count += finding.count;
+            known.at = moved(finding.at);
+            if let (Some(known), Some(repair)) = (&mut known.repair, finding.repair) {
+                known.widen(repair);
+            }
         }
     }
 
@@ -129,6 +143,17 @@ impl Notices {
         annotations.warnings.sort();
         annotations.infos.sort();
         annotations
+    }
+}
+
+impl MonotonicityRepair {
+    /// Takes in another one.
+    fn widen(&mut self, other: MonotonicityRepair) {
+        self.first_ms = self.first_ms.min(other.first_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.min_bucket = self.min_bucket.min(other.min_bucket);
+        self.max_bucket = self.max_bucket.max(other.max_bucket);
+        self.max_diff = self.max_diff.max(other.max_diff);
     }
 }
 

@@ -78,7 +78,8 @@ impl Experimental {
                     (None, Some(_)) => &["fill_right"],
                 };
                 // One `fill` is the same as both of the others.
-                let is_on = used.iter().any(|names| names.split(' ').all(|name| self.fill_modifiers.has(name)));
+                let is_on =
+                    used.iter().any(|names| names.split(' ').all(|name| self.fill_modifiers.has(name)));
                 let message = "binop fill modifiers are experimental and not enabled";
                 (!is_on).then(|| (expr.span, message.to_string()))
             }
@@ -127,11 +128,8 @@ mod tests {
     #[test]
     fn what_is_off_is_refused_in_the_words_of_prometheus_and_nothing_else_is() {
         let none = Enabled::Only(Vec::new());
-        let off = Experimental {
-            functions: none.clone(),
-            range_selectors: none.clone(),
-            fill_modifiers: none,
-        };
+        let off =
+            Experimental { functions: none.clone(), range_selectors: none.clone(), fill_modifiers: none };
         for (query, message) in QUERIES {
             assert_eq!(check(&Experimental::default(), query), Ok(()), "{query}");
             assert_eq!(check(&off, query), Err(message.to_string()), "{query}");

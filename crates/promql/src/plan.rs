@@ -1,5 +1,6 @@
 //! What a query needs before it can be evaluated: its tree, its times, and the selects that answer it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use model::{Classify, ErrorKind, Matcher, SeriesData, TimeRange};
 use runtime::Clock;
 
 use crate::ast::{
-    At, BinaryOp, Call, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector,
+    AggregateOp, At, BinaryOp, Call, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector,
 };
 use crate::error::ParseError;
 use crate::eval::{self, EvalError, Evaluated, Room};
@@ -63,6 +64,8 @@ pub struct Plan {
     longest_ms: i64,
     /// Which select answers the selector at a place of the query.
     places: Vec<Place>,
+    /// The aggregations that are there several times: where each of them stands.
+    repeated: Vec<Vec<Span>>,
 }
 
 /// A selector in the query.
@@ -91,7 +94,9 @@ pub enum PlanError {
     #[error(transparent)]
     Parse(#[from] ParseError),
     /// It would take too long to compile.
-    #[error("the query has {n} matchers with regular expressions (limit max_regex_matchers_per_query of {limit})")]
+    #[error(
+        "the query has {n} matchers with regular expressions (limit max_regex_matchers_per_query of {limit})"
+    )]
     TooManyPatterns {
         /// How many it has.
         n: usize,
@@ -171,10 +176,12 @@ impl Plan {
             selects: Vec::new(),
             longest_ms: 0,
             places: Vec::new(),
+            repeated: Vec::new(),
         };
         let mut finder = SelectFinder { options, within: Within::default(), found: Vec::new() };
         finder.visit(&plan.expr, TimeRange::new(options.start_ms, options.end_ms));
         plan.add_selects(finder.found);
+        plan.repeated = repeated(query, &plan.expr);
         Ok(plan)
     }
 
@@ -206,12 +213,43 @@ impl Plan {
 
     /// Evaluates over the series of each select: merged, sorted samples, a series once per select.
     pub fn evaluate(&self, data: Vec<Vec<SeriesData>>) -> Result<Evaluated, EvalError> {
-        eval::evaluate(self, &data)
+        eval::evaluate(self, &[data])
+    }
+
+    /// Whether every series that it selects goes, by itself, into an aggregation whose states merge. Then the series may
+    /// come in parts, in several processes in the end: what is computed of a part is as small as its groups.
+    pub fn is_divisible(&self) -> bool {
+        divides(&self.expr)
+    }
+
+    /// Evaluates over series that come in parts, each in the form in which [`Plan::evaluate`] takes all. A series is in
+    /// one part only. What cannot be divided is put together first.
+    pub fn evaluate_in_parts(&self, mut parts: Vec<Vec<Vec<SeriesData>>>) -> Result<Evaluated, EvalError> {
+        if !self.is_divisible() {
+            let mut all = vec![Vec::new(); self.selects.len()];
+            for part in parts.drain(..) {
+                all.iter_mut().zip(part).for_each(|(all, series)| all.extend(series));
+            }
+            all.iter_mut().for_each(|series| series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels)));
+            parts.push(all);
+        }
+        eval::evaluate(self, &parts)
     }
 
     /// The selector at a span.
     pub(crate) fn place(&self, span: Span) -> Option<Place> {
         self.places.iter().copied().find(|place| place.span == span)
+    }
+
+    /// How many aggregations are there several times.
+    pub(crate) fn n_repeated(&self) -> usize {
+        self.repeated.len()
+    }
+
+    /// Which of these the expression at a span is, and how often that is there.
+    pub(crate) fn repeated(&self, span: Span) -> Option<(usize, usize)> {
+        let which = self.repeated.iter().position(|places| places.contains(&span))?;
+        Some((which, self.repeated[which].len()))
     }
 
     /// The selectors that a select answers.
@@ -262,6 +300,133 @@ impl SelectSpec {
 fn hull(a: TimeRange, b: TimeRange) -> TimeRange {
     TimeRange::new(a.start.min(b.start), a.end.max(b.end))
 }
+
+/// The aggregations with the same text, outside of subqueries, whose times are their own. What they look at is the same
+/// since the text says all of it; within one that is there several times none is looked for.
+fn repeated(query: &str, expr: &Expr) -> Vec<Vec<Span>> {
+    let mut by_text: HashMap<&str, Vec<Span>> = HashMap::new();
+    aggregations(expr, &mut |expr| {
+        by_text
+            .entry(query.get(expr.span.start..expr.span.end).unwrap_or_default())
+            .or_default()
+            .push(expr.span);
+        false
+    });
+    let is_repeated = |expr: &Expr| {
+        let places = query.get(expr.span.start..expr.span.end).and_then(|text| by_text.get(text));
+        places.is_some_and(|places| places.len() > 1)
+    };
+    let mut outermost: HashMap<&str, Vec<Span>> = HashMap::new();
+    aggregations(expr, &mut |expr| {
+        if is_repeated(expr) {
+            let text = query.get(expr.span.start..expr.span.end).unwrap_or_default();
+            outermost.entry(text).or_default().push(expr.span);
+        }
+        is_repeated(expr)
+    });
+    outermost.into_values().filter(|places| places.len() > 1).collect()
+}
+
+/// Shows each aggregation outside of subqueries, outer ones first; what is within one that is `taken` is left out.
+fn aggregations(expr: &Expr, taken: &mut dyn FnMut(&Expr) -> bool) {
+    let is_aggregation = matches!(expr.kind, ExprKind::Aggregate(_));
+    if matches!(expr.kind, ExprKind::Subquery(_)) || (is_aggregation && taken(expr)) {
+        return;
+    }
+    expr.children().into_iter().for_each(|child| aggregations(child, taken));
+}
+
+/// Whether an expression sees its series only through aggregations that merge.
+fn divides(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Aggregate(aggregate) if merges(aggregate.op) && is_by_series(&aggregate.expr) => true,
+        ExprKind::Vector(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => false,
+        ExprKind::Call(call) if call.func.name == "info" => false,
+        _ => expr.children().into_iter().all(divides),
+    }
+}
+
+fn merges(op: AggregateOp) -> bool {
+    match op {
+        AggregateOp::Sum
+        | AggregateOp::Avg
+        | AggregateOp::Count
+        | AggregateOp::Min
+        | AggregateOp::Max
+        | AggregateOp::Group
+        | AggregateOp::Stddev
+        | AggregateOp::Stdvar => true,
+        AggregateOp::Topk
+        | AggregateOp::Bottomk
+        | AggregateOp::CountValues
+        | AggregateOp::Quantile
+        | AggregateOp::Limitk
+        | AggregateOp::LimitRatio => false,
+    }
+}
+
+/// Whether each series of an expression is computed of one selected series and of nothing else.
+fn is_by_series(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
+        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => is_by_series(inner),
+        ExprKind::Binary(binary) => match (is_constant(&binary.lhs), is_constant(&binary.rhs)) {
+            (true, false) => is_by_series(&binary.rhs),
+            (false, true) => is_by_series(&binary.lhs),
+            _ => false,
+        },
+        ExprKind::Call(call) => {
+            let by_series = call.args.iter().filter(|arg| is_by_series(arg)).count();
+            BY_SERIES.contains(&call.func.name)
+                && by_series == 1
+                && call.args.iter().all(|arg| is_by_series(arg) || is_constant(arg))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an expression is a scalar in which no series appears.
+fn is_constant(expr: &Expr) -> bool {
+    let appears = |expr: &Expr| expr.selector().is_some() || matches!(expr.kind, ExprKind::Subquery(_));
+    let mut is_free = value_type(expr) == ValueType::Scalar;
+    crate::walk(expr, &mut |expr| is_free &= !appears(expr));
+    is_free
+}
+
+/// Functions that make one series of one series, whatever its labels. Those that change labels may put several series
+/// together.
+const BY_SERIES: [&str; 30] = [
+    "abs",
+    "avg_over_time",
+    "ceil",
+    "changes",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "count_over_time",
+    "delta",
+    "deriv",
+    "exp",
+    "floor",
+    "idelta",
+    "increase",
+    "irate",
+    "last_over_time",
+    "ln",
+    "log10",
+    "log2",
+    "max_over_time",
+    "min_over_time",
+    "predict_linear",
+    "present_over_time",
+    "quantile_over_time",
+    "rate",
+    "resets",
+    "round",
+    "sqrt",
+    "sum_over_time",
+    "timestamp",
+];
 
 /// Counted in the text: a pattern that is parsed is compiled, and that costs up to milliseconds and a mebibyte.
 fn refuse_patterns(query: &str, limit: usize) -> Result<(), PlanError> {

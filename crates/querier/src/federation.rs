@@ -3,7 +3,10 @@ use std::sync::Arc;
 use futures::stream::{StreamExt, TryStreamExt};
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Matcher, MatcherOp, Metadata, SeriesData, TenantId, TenantIds};
-use wire::{HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats, SeriesRange};
+use wire::{
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats,
+    SeriesRange,
+};
 
 use crate::source::Source;
 

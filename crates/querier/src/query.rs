@@ -13,8 +13,8 @@ use promql::{Enabled, EvalError, EvalOptions, Evaluated, Experimental, Plan, Pla
 use runtime::{Clock, MemoryPart, TraceContext};
 use tokio::sync::oneshot;
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Meter, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select,
-    Fingerprint, Held, SelectBudget, SelectRequest, SelectStats,
+    Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Query, QueryError,
+    QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectRequest, SelectStats,
 };
 
 mod raw;
@@ -74,7 +74,9 @@ impl Querier {
         let Deps { limits, memory, clock, .. } = deps;
         let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = Processors::new(n_processors, SLICE, clock.clone(), metrics.handovers.clone());
-        Querier { inner: Arc::new(Inner { config, source, limits, memory, clock, turns, processors, metrics }) }
+        Querier {
+            inner: Arc::new(Inner { config, source, limits, memory, clock, turns, processors, metrics }),
+        }
     }
 }
 
@@ -218,7 +220,8 @@ impl Inner {
         budget.bytes.give_back(selected_bytes);
         budget.bytes.take(bytes_of(&evaluated.value))?;
         let eval_secs = start.elapsed().as_secs_f64() - prepare_secs;
-        let stats = QueryStats { prepare_secs, eval_secs, queue_secs, n_series, select, ..QueryStats::default() };
+        let stats =
+            QueryStats { prepare_secs, eval_secs, queue_secs, n_series, select, ..QueryStats::default() };
         Ok(result(evaluated, stats, budget))
     }
 
@@ -440,7 +443,9 @@ async fn plan(query: String, options: EvalOptions, budget: &SelectBudget) -> Res
     let is_quick = query.len() < SHORT_QUERY && !query.contains("=~") && !query.contains("!~");
     let planned = match is_quick {
         true => Plan::new(&query, &options),
-        false => runtime::blocking(move || Plan::new(&query, &options)).await.map_err(QueryError::Internal)?,
+        false => {
+            runtime::blocking(move || Plan::new(&query, &options)).await.map_err(QueryError::Internal)?
+        }
     };
     planned.map_err(|e| match e {
         PlanError::TooManyPatterns { .. } => QueryError::Execution(e.to_string()),

@@ -2,7 +2,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId};
-use wire::{HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest, SelectStats};
+use wire::{
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest,
+    SelectStats,
+};
 
 /// Recent and stored series as one.
 #[derive(Clone)]

@@ -55,7 +55,8 @@ impl TableFile<'_> {
             let missing = self.missing(&group);
             let places = self.places_of(&group, &missing);
             let bytes = self.bytes_of(group.group, &missing);
-            let fits = |batch: &LabelBatch| batch.bytes + bytes <= most_bytes && self.is_room_in(batch, &places);
+            let fits =
+                |batch: &LabelBatch| batch.bytes + bytes <= most_bytes && self.is_room_in(batch, &places);
             match batches.last_mut().filter(|batch| fits(batch)) {
                 Some(batch) => {
                     batch.groups.push(group);

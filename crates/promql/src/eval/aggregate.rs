@@ -80,6 +80,15 @@ impl Evaluator<'_> {
         let mut groups = Groups::<A>::new(aggregate);
         let mut room = self.lease(0)?;
         self.take_in(aggregate, grid, &mut groups, &mut room)?;
+        for part in 1..self.data.len() {
+            let mut more = Groups::<A>::new(aggregate);
+            self.part.set(part);
+            self.take_in(aggregate, grid, &mut more, &mut room)?;
+            let notes = Notes { evaluator: self, at: unparen(&aggregate.expr).span };
+            let n_known = groups.merge(more, &notes);
+            self.held.sub((n_known * grid.steps) as u64, 0);
+        }
+        self.part.set(0);
         self.finish(groups, aggregate, grid, sink)
     }
 
@@ -196,19 +205,22 @@ impl<A: Accumulator> Groups<A> {
         Groups { grouper: Grouper::new(&aggregate.grouping, aggregate.without), states: Vec::new() }
     }
 
-    /// Takes in groups of other series.
-    fn merge(&mut self, other: Groups<A>, notes: &Notes<'_>) {
+    /// Takes in groups of other series, and says how many of them it had already.
+    fn merge(&mut self, other: Groups<A>, notes: &Notes<'_>) -> usize {
+        let mut n_known = 0;
         for (head, state) in other.states {
             // The labels of a group are in a group of the same labels.
             let (group, new) = self.grouper.group(&head.labels);
             match new {
                 Some(_) => self.states.push((head, state)),
                 None => {
+                    n_known += 1;
                     self.states[group].0.drop_name |= head.drop_name;
                     self.states[group].1.merge(state, notes);
                 }
             }
         }
+        n_known
     }
 }
 

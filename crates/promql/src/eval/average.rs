@@ -45,7 +45,12 @@ impl Mean {
         if !self.is_running && !other.is_running {
             let (sum, compensation) = kahan_inc(other.value, self.value, self.compensation);
             if !sum.is_infinite() {
-                *self = Mean { count, value: sum, compensation: compensation + other.compensation, is_running: false };
+                *self = Mean {
+                    count,
+                    value: sum,
+                    compensation: compensation + other.compensation,
+                    is_running: false,
+                };
                 return;
             }
         }

@@ -12,16 +12,18 @@ mod element;
 mod held;
 mod histogram_states;
 mod matching;
+mod output;
 mod range;
 mod rank;
 mod result;
 mod selector;
+mod shared;
 mod states;
 #[cfg(test)]
 mod tests;
 mod vector;
 
-use std::cell::RefCell;
+use std::cell::{Cell as Shared, RefCell};
 use std::sync::Arc;
 
 use model::{Classify, ErrorKind, SeriesData, Value};
@@ -167,7 +169,13 @@ impl<'p> Selected<'p> {
 /// Evaluates one query. What is collected on the way is shared, since rows are streamed through closures.
 pub(crate) struct Evaluator<'p> {
     pub(crate) plan: &'p Plan,
-    data: Vec<Selected<'p>>,
+    /// By part of the series, then by select.
+    data: Vec<Vec<Selected<'p>>>,
+    /// Which part selectors see.
+    part: Shared<usize>,
+    /// The grid of the query.
+    grid: Grid,
+    shelf: shared::Shelf,
     notices: RefCell<Notices>,
     /// Samples looked at, by step of the grid being evaluated.
     samples: RefCell<Vec<u64>>,
@@ -176,17 +184,24 @@ pub(crate) struct Evaluator<'p> {
     pub(crate) scratch: RefCell<Vec<f64>>,
 }
 
-pub(crate) fn evaluate(plan: &Plan, data: &[Vec<SeriesData>]) -> Result<Evaluated, EvalError> {
+pub(crate) fn evaluate(plan: &Plan, parts: &[Vec<Vec<SeriesData>>]) -> Result<Evaluated, EvalError> {
     let options = &plan.options;
     let grid = Grid::new(options.start_ms, options.end_ms, options.step_ms.unwrap_or(1));
     if grid.steps as u64 > MOST_STEPS {
         return Err(EvalError::TooManySamples);
     }
     let held = Held::new(options.max_samples, options.room.clone());
-    let selected = data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series, &held));
+    let mut selected = Vec::with_capacity(parts.len());
+    for data in parts {
+        let of_part = data.iter().enumerate().map(|(i, series)| Selected::new(plan, i, series, &held));
+        selected.push(of_part.collect::<Result<Vec<_>, _>>()?);
+    }
     let evaluator = Evaluator {
         plan,
-        data: selected.collect::<Result<_, _>>()?,
+        data: selected,
+        part: Shared::new(0),
+        grid,
+        shelf: RefCell::new((0..plan.n_repeated()).map(|_| None).collect()),
         notices: RefCell::default(),
         samples: RefCell::new(vec![0; grid.steps]),
         held,
@@ -213,6 +228,14 @@ impl<'p> Evaluator<'p> {
         if grid.is_range && is_step_invariant(expr) {
             return self.repeated_rows(expr, grid, sink);
         }
+        match self.plan.repeated(expr.span).filter(|_| grid == self.grid) {
+            Some(repeated) => self.shared_rows(repeated, expr, grid, sink),
+            None => self.own_rows(expr, grid, sink),
+        }
+    }
+
+    /// The rows of an expression, computed here and now.
+    fn own_rows(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let _scratch = self.lease(SCRATCH_BYTES * grid.steps)?;
         match &expr.kind {
             ExprKind::Paren(inner) => self.rows(inner, grid, sink),

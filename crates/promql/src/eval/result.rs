@@ -62,7 +62,8 @@ impl Evaluator<'_> {
                 histograms.map(|i| (track.histogram_times[i], to_model(&track.histograms[i]))).collect();
             if !floats.is_empty() || !histograms.is_empty() {
                 let series = MatrixSeries { labels: track.labels.clone(), floats, histograms };
-                self.held.add((series.floats.len() + series.histograms.len()) as u64, series_bytes(&series))?;
+                self.held
+                    .add((series.floats.len() + series.histograms.len()) as u64, series_bytes(&series))?;
                 found.push(series);
             }
             Ok(())

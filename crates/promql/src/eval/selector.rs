@@ -50,7 +50,8 @@ impl Evaluator<'_> {
         let missing =
             || EvalError::Execution("unexpected error: the series of a selector are missing".into());
         let place = self.plan.place(place).ok_or_else(missing)?;
-        let selected = self.data.get(place.select).ok_or_else(missing)?;
+        let part = self.data.get(self.part.get()).ok_or_else(missing)?;
+        let selected = part.get(place.select).ok_or_else(missing)?;
         Ok(if place.totals_only { &selected.totals } else { &selected.whole })
     }
 

@@ -60,7 +60,8 @@ impl Accumulator for Sum {
     }
 
     fn merge(&mut self, other: Sum, notes: &Notes<'_>) {
-        for ((sum, compensation), (other_sum, other_compensation)) in self.floats.iter_mut().zip(other.floats) {
+        for ((sum, compensation), (other_sum, other_compensation)) in self.floats.iter_mut().zip(other.floats)
+        {
             if is_empty_cell(other_sum) {
                 continue;
             }

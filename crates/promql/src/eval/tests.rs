@@ -81,6 +81,139 @@ fn selectors_of_the_same_series_share_a_select_where_their_times_meet() {
     assert_eq!(longest("x / x offset 5m"), longest("x"));
 }
 
+/// Series whose values are of very different sizes, and some of them histograms.
+fn uneven() -> Vec<SeriesData> {
+    let value = |i: i64, k: i64| match i % 7 {
+        0 => 1e16,
+        1 => -1e16 + k as f64,
+        2 => f64::NAN,
+        3 => f64::INFINITY,
+        _ => (i * 31 % 11) as f64 / 3.0 + k as f64 * 0.1,
+    };
+    let of_one = |i: i64| {
+        let (job, n) = (format!("j{}", i % 3), i.to_string());
+        let samples: Vec<(i64, f64)> = (0..20).map(|k| (k * 10_000, value(i + i % 3 * 4, k))).collect();
+        let mut one = series(&[("__name__", "x"), ("job", &job), ("n", &n)], &samples);
+        if i % 5 == 4 {
+            one.floats.clear();
+            one.histograms = (0..20).map(|k| native(k * 10_000, (i + k) as u64)).collect();
+        }
+        one
+    };
+    let mut all: Vec<SeriesData> = (0..60).map(of_one).collect();
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    all
+}
+
+fn native(timestamp: i64, count: u64) -> model::HistogramPoint {
+    let counts = model::Counts::Int { count, zero: 0, positive: vec![count], negative: Vec::new() };
+    let positive_spans = vec![model::BucketSpan { offset: 0, length: 1 }];
+    let histogram =
+        model::Histogram { counts, positive_spans, sum: count as f64, ..model::Histogram::stale() };
+    model::HistogramPoint { timestamp, start_timestamp: 0, histogram: std::sync::Arc::new(histogram) }
+}
+
+/// The values of a result, sorted by labels; those of histograms as they print.
+fn shown(value: &Value) -> Vec<(String, Vec<f64>, String)> {
+    let Value::Matrix(series) = value else { panic!("{value:?} is no matrix") };
+    let one = |s: &model::MatrixSeries| {
+        let floats = s.floats.iter().map(|(_, v)| *v).collect();
+        let histograms = s.histograms.iter().map(|(at, h)| format!("{at} {:.6} {:?}", h.sum, h.counts));
+        (s.labels.to_string(), floats, histograms.collect::<Vec<_>>().join(";"))
+    };
+    series.iter().map(one).collect()
+}
+
+fn is_near(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-12 * 1e16
+}
+
+#[test]
+fn states_of_aggregations_merge_however_the_series_are_divided() {
+    let options = EvalOptions::range(0, 190_000, 10_000);
+    for query in [
+        "sum by (job) (x)",
+        "avg by (job) (x)",
+        "count by (job) (x)",
+        "group without (n) (x)",
+        "min by (job) (x)",
+        "max(x)",
+        "stddev by (job) (x)",
+        "stdvar(x)",
+        "topk(2, sum by (job) (rate(x[1m]))) or count(x > 2)",
+        "sum(rate(x[1m])) / count(abs(x * 2))",
+    ] {
+        let plan = Plan::new(query, &options).unwrap();
+        assert!(plan.is_divisible(), "{query}");
+        let all: Vec<Vec<SeriesData>> = plan.selects().iter().map(|_| uneven()).collect();
+        let whole = plan.evaluate(all).unwrap();
+        for n in [2, 3, 7, 60] {
+            let part = |at: usize| {
+                let some = || uneven().into_iter().enumerate().filter(|(i, _)| i % n == at).map(|(_, s)| s);
+                plan.selects().iter().map(|_| some().collect()).collect()
+            };
+            let parts = plan.evaluate_in_parts((0..n).map(part).collect()).unwrap();
+            let (expected, found) = (shown(&whole.value), shown(&parts.value));
+            assert_eq!(expected.len(), found.len(), "{query} in {n} parts");
+            for (a, b) in expected.iter().zip(&found) {
+                assert_eq!((&a.0, &a.2), (&b.0, &b.2), "{query} in {n} parts");
+                let near = a.1.len() == b.1.len() && a.1.iter().zip(&b.1).all(|(a, b)| is_near(*a, *b));
+                assert!(near, "{query} in {n} parts: {a:?} {b:?}");
+            }
+            assert_eq!(whole.stats.total_samples, parts.stats.total_samples, "{query} in {n} parts");
+            assert_eq!(whole.annotations, parts.annotations, "{query} in {n} parts");
+        }
+    }
+}
+
+#[test]
+fn an_aggregation_that_is_there_several_times_is_computed_once_and_counts_each_time() {
+    let options = EvalOptions::range(0, 190_000, 10_000);
+    let n_shared = |query: &str| Plan::new(query, &options).unwrap().n_repeated();
+    for (query, same, n) in [
+        ("sum(x) / sum(x)", "sum(x) / sum( x)", 1),
+        ("sum by (job) (x) + (sum by (job) (x) > 1)", "sum by (job) (x) + (sum by(job) (x) > 1)", 1),
+        ("-max(min by (n) (x)) + max(min by (n) (x))", "-max(min by (n) (x)) + max(min by(n) (x))", 1),
+        ("avg(x) or avg(x) or topk(1, x) or topk(1, x)", "avg(x) or avg( x) or topk(1, x) or topk(1,x)", 2),
+        ("quantile(2, x) + quantile(2, x)", "quantile(2, x) + quantile(2,  x)", 1),
+    ] {
+        assert_eq!((n_shared(query), n_shared(same)), (n, 0), "{query}");
+        let data = uneven();
+        let (once, twice) = (evaluate(query, &options, &data), evaluate(same, &options, &data));
+        let (once, twice) = (once.unwrap(), twice.unwrap());
+        assert_eq!(format!("{:?}", once.value), format!("{:?}", twice.value), "{query}");
+        assert_eq!(once.stats.total_samples, twice.stats.total_samples, "{query}");
+        let said = |of: &Evaluated| (of.annotations.warnings.len(), of.annotations.infos.len());
+        assert_eq!(said(&once), said(&twice), "{query}");
+    }
+    let warned = evaluate("quantile(2, x) + quantile(2, x)", &options, &uneven()).unwrap().annotations;
+    assert!(warned.warnings[0].ends_with("(1:27)"), "the position is that of the later one: {warned:?}");
+    assert_eq!(n_shared("sum(x) + sum_over_time(sum(x)[1m:10s])"), 0, "another grid");
+}
+
+#[test]
+fn what_does_not_divide_is_put_together_before_it_is_evaluated() {
+    let options = EvalOptions::range(0, 190_000, 10_000);
+    for query in [
+        "x",
+        "topk(2, x)",
+        "sum(x and x)",
+        "quantile(0.5, x)",
+        "sum(sum_over_time(x[1m:10s]))",
+        "sum(label_replace(x, \"n\", \"\", \"\", \"\"))",
+        "sum(x) + scalar(x)",
+        "count(info(x))",
+    ] {
+        assert!(!Plan::new(query, &options).unwrap().is_divisible(), "{query}");
+    }
+    let plan = Plan::new("topk(2, x)", &options).unwrap();
+    let whole = plan.evaluate(vec![uneven()]).unwrap();
+    let (odd, even): (Vec<_>, Vec<_>) = uneven().into_iter().enumerate().partition(|(i, _)| i % 2 == 1);
+    let part = |some: Vec<(usize, SeriesData)>| vec![some.into_iter().map(|(_, series)| series).collect()];
+    let parts = plan.evaluate_in_parts(vec![part(odd), part(even)]).unwrap();
+    assert_eq!(format!("{:?}", whole.value), format!("{:?}", parts.value));
+}
+
 #[test]
 fn a_shared_select_gives_what_two_would() {
     let data = [counter()];
@@ -90,7 +223,10 @@ fn a_shared_select_gives_what_two_would() {
         assert_eq!(plan.selects().len(), 1, "{query}");
         let rows = matrix(query, &options, &data);
         let expected = if query.starts_with("rate") { 0.0 } else { 6.0 };
-        assert!(rows[0].1.iter().skip(1).all(|(_, value)| (value - expected).abs() < 1e-12), "{query}: {rows:?}");
+        assert!(
+            rows[0].1.iter().skip(1).all(|(_, value)| (value - expected).abs() < 1e-12),
+            "{query}: {rows:?}"
+        );
     }
 }
 

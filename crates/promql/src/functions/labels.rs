@@ -45,7 +45,8 @@ pub(super) fn replace(
         let text = labels.get(source).unwrap_or_default();
         let Some(captures) = regex.captures(text) else { return Ok(None) };
         // Each reference stands for the whole text at most. Asked for before it is there: texts multiply.
-        let _room = evaluator.lease(COPIES * (replacement.len() + text.len() * replacement.matches('$').count()))?;
+        let _room =
+            evaluator.lease(COPIES * (replacement.len() + text.len() * replacement.matches('$').count()))?;
         expanded.clear();
         captures.expand(replacement, &mut expanded);
         Ok(Some(with_label(labels, destination, &expanded)))

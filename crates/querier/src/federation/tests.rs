@@ -300,7 +300,11 @@ async fn the_strictest_limits_of_the_tenants_hold_for_all_together() {
     assert!(error.contains("max_samples_per_query: 3 > 2"), "{error}");
 }
 
-fn raw(selectors: &[&[(&str, MatcherOp, &str)]], within: Option<SeriesRange>, max_samples: u64) -> RawRequest {
+fn raw(
+    selectors: &[&[(&str, MatcherOp, &str)]],
+    within: Option<SeriesRange>,
+    max_samples: u64,
+) -> RawRequest {
     let LabelsRequest { selectors, range, .. } = request(selectors);
     RawRequest { selectors, range, within, max_samples }
 }
