@@ -62,8 +62,7 @@ impl RoleBinary<'_> {
     }
 
     fn refuses_nonsense(&self) -> Result<(), String> {
-        let log = "nonsense-in-the-log-level";
-        self.is_refused(&[&format!("-server.log-level={log}")], "server.log_level")?;
+        self.is_refused(&["-rpc.push-timeout=0s"], "rpc.push_timeout is 0s")?;
         self.is_refused(&["-server.no-such-key=1"], "-server.no-such-key")?;
         self.is_refused(&["-config.file=/nowhere/firn.yaml"], "/nowhere/firn.yaml")
     }
