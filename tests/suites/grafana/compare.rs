@@ -10,6 +10,9 @@ use system_tests::RawAnswer;
 /// How far values may be apart, relative to the greater: what the order of additions may change.
 const TOLERANCE: f64 = 1e-12;
 
+/// Fewer bytes are sent as they are: packed they would be more.
+const TINY: usize = 32;
+
 /// Headers that must be equal.
 const SAME_HEADERS: [&str; 5] = [
     "content-type",
@@ -76,8 +79,9 @@ pub(super) fn compare(theirs: &Reply, ours: &Reply, ordered: bool) -> Result<(),
 fn headers(theirs: &Reply, ours: &Reply) -> Result<(), String> {
     let is_json = theirs.json().is_some();
     for name in SAME_HEADERS {
-        // What a body is called and how it is packed matters where it says something.
-        if name.starts_with("content-") && !is_json {
+        // What a body is called and how it is packed matters where it says something, and where packing saves bytes.
+        let is_tiny = name == "content-encoding" && ours.body.len() < TINY;
+        if name.starts_with("content-") && (!is_json || is_tiny) {
             continue;
         }
         let (theirs, ours) = (theirs.header(name), ours.header(name));
@@ -180,7 +184,7 @@ fn replies_that_differ_in_one_field_are_told_apart() {
     };
     let truth = reply(200, &json, &vector("0.1", r#"{"a":"1","b":"2"}"#, ""));
     let equal = |ours: &Reply| compare(&truth, ours, false).is_ok();
-    assert!(equal(&reply(200, &json, &vector("0.10000000000000001", r#"{"b":"2","a":"1"}"#, ""))));
+    assert!(equal(&reply(200, &json, &vector("0.10000000000000002", r#"{"b":"2","a":"1"}"#, ""))));
     assert!(equal(&reply(200, &[json[0], ("vary", "origin, accept")], &truth.body)));
     let different = [
         reply(200, &json, &vector("0.1000000001", r#"{"a":"1","b":"2"}"#, "")),
