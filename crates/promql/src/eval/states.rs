@@ -102,9 +102,10 @@ impl Accumulator for Average {
     fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
         let ignores = self.histograms.ignore_some();
         for (step, (mean, value)) in self.floats.iter_mut().zip(row.floats.iter()).enumerate() {
-            if !is_empty_cell(*value) && !(ignores && self.histograms.ignore(step)) {
-                mean.add(*value);
+            if is_empty_cell(*value) || (ignores && self.histograms.ignore(step)) {
+                continue;
             }
+            mean.add(*value);
         }
         let floats = &self.floats;
         self.histograms.add(row, |step| !floats[step].is_empty(), notes);
