@@ -36,7 +36,9 @@ impl ApiError {
     /// The answer of a route whose callers expect no JSON: a line of text.
     pub(crate) fn as_text(&self) -> Response {
         let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-        (self.status, text, format!("{}\n", shortened(&self.message))).into_response()
+        // What is wrong with a pattern is told in several lines.
+        let words: Vec<&str> = shortened(&self.message).split_whitespace().collect();
+        (self.status, text, words.join(" ") + "\n").into_response()
     }
 
     /// The request has no tenant.

@@ -114,19 +114,25 @@ fn push(firn: &Firn, at: i64) {
     let mut request = WriteRequest::default();
     request
         .push(
-            &TimeSeries::new([("__name__", "fed_float"), ("instance", "h:1"), ("text", "a\"b\\c\nd")])
-                .sample(at, 1e9),
+            &TimeSeries::new([
+                ("__name__", "fed_float"),
+                ("instance", "h:1"),
+                ("job", "federated"),
+                ("text", "a\"b\\c\nd"),
+            ])
+            .sample(at, 1e9),
         )
         .push(&named("fed_float").sample(at - 1, 1.0).sample(at, -1.5))
         .push(&named("fed_special").sample(at, f64::INFINITY))
         .push(&named("fed_stale").sample(at - 10, 1.0).bits(at, STALE))
         .push(&named("fed_old").sample(at - 600_000, 1.0))
         .push(
-            &TimeSeries::new([("__name__", "fed_native"), ("kind", "integer")])
+            &TimeSeries::new([("__name__", "fed_native"), ("job", "federated"), ("kind", "integer")])
                 .histogram(at, &native(false, 0)),
         )
         .push(
-            &TimeSeries::new([("__name__", "fed_native"), ("kind", "float")]).histogram(at, &native(true, 0)),
+            &TimeSeries::new([("__name__", "fed_native"), ("job", "federated"), ("kind", "float")])
+                .histogram(at, &native(true, 0)),
         )
         .push(&named("fed_level").histogram(at, &native(false, 3)))
         .push(&named("fed_custom").histogram(at, &custom));

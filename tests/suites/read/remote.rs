@@ -17,11 +17,11 @@ use crate::senders::answers::compare;
 const SCRAPES: i64 = 1_200;
 
 /// Raw samples, what resets do to functions, and every kind of histogram.
-const QUERIES: [&str; 26] = [
-    "{__name__=~\"read_.+\"}",
+const QUERIES: [&str; 24] = [
+    "{__name__=~\"read_[^b].*\"}",
     "{__name__=~\"read_(counter|gauge|constant|special|ended|late)\"}[2h]",
-    "{__name__=~\"read_(integers|floats|custom|custom_floats|level|both)\"}[1h]",
-    "count by (__name__) ({job=\"read\"})",
+    "{__name__=~\"read_(integers|floats|custom|custom_floats|level)\"}[1h]",
+    "count by (__name__) ({job=\"read\",__name__!=\"read_both\"})",
     "rate(read_counter[10m])",
     "increase(read_counter{instance=\"a\"}[3h])",
     "resets(read_counter[4h])",
@@ -30,7 +30,7 @@ const QUERIES: [&str; 26] = [
     "read_ended offset 30m",
     "delta(read_late[40m])",
     "avg_over_time(read_constant[5m])",
-    "sum(rate({__name__=~\"read_(integers|floats)\"}[5m]))",
+    "sum by (job) (rate(read_integers[5m])) + ignoring (x) sum by (job) (rate(read_floats[5m]))",
     "rate(read_integers[30m])",
     "increase(read_floats[2h])",
     "resets(read_integers[4h])",
@@ -41,10 +41,13 @@ const QUERIES: [&str; 26] = [
     "histogram_count(read_floats)",
     "delta(read_level[20m])",
     "histogram_avg(read_level)",
-    "last_over_time(read_both[10m])",
-    "count_over_time(read_both[2h])",
     "absent(read_nothing)",
 ];
+
+/// Of a series that is now floats and now histograms. Where samples are read, and not chunks, Prometheus 3.15 loses the
+/// first of them behind a seek (its `concreteSeriesIterator` takes the index before the first for the first).
+const MIXED: [&str; 3] =
+    ["read_both[1h]", "last_over_time(read_both[10m])", "count_over_time(read_both[2h])"];
 
 struct Reader {
     url: String,
@@ -67,9 +70,11 @@ fn a_prometheus_that_reads_firn_remotely_answers_as_firn_does() {
     let to = from + (SCRAPES - 1) * INTERVAL_MS;
     let mut wrong = Vec::new();
     for (name, reader) in [("streamed", &streamed), ("sampled", &read_whole)] {
-        let n = differences(&firn, reader, from, to, &mut wrong, name);
-        println!("{name}: {} queries, {n} values compared", QUERIES.len());
-        assert!(n > 20_000, "{name}: {n}");
+        let mixed = if name == "streamed" { &MIXED[..] } else { &[] };
+        let queries = [&QUERIES[..], mixed].concat();
+        let n = differences(&firn, reader, &queries, (from, to), &mut wrong, name);
+        println!("{name}: {} queries, {n} values compared", queries.len());
+        assert!(n > 100_000, "{name}: {n}");
     }
     assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(sampled.n_requests() > QUERIES.len(), "{}", sampled.n_requests());
@@ -103,20 +108,20 @@ impl Reader {
 fn differences(
     firn: &Firn,
     reader: &Reader,
-    from: i64,
-    to: i64,
+    queries: &[&str],
+    (from, to): (i64, i64),
     wrong: &mut Vec<String>,
     name: &str,
 ) -> usize {
     let mut n_compared = 0;
     let (instant, early) = (seconds(to), seconds(from + 3_600_000));
-    for query in QUERIES {
+    for query in queries {
         let mut asked: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
         for at in [&instant, &early] {
-            asked.push(("query", vec![("query", query), ("time", at)]));
+            asked.push(("query", vec![("query", *query), ("time", at)]));
         }
         if !query.ends_with(']') {
-            let range = vec![("query", query), ("start", &early), ("end", &instant), ("step", "97")];
+            let range = vec![("query", *query), ("start", &early), ("end", &instant), ("step", "97")];
             asked.push(("query_range", range));
         }
         for (path, parameters) in asked {

@@ -17,7 +17,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::stream;
+use futures::{StreamExt, stream};
 use model::{Histogram, Labels, SeriesData, TimeRange, is_stale};
 use runtime::Reservation;
 use tower_http::compression::CompressionLayer;
@@ -136,7 +136,8 @@ fn body(families: Families, form: Form, reserved: Reservation) -> Body {
         let is_end = piece.as_ref().is_ok_and(|bytes| bytes.is_empty());
         (!is_end).then_some((piece, (families, reserved)))
     });
-    Body::from_stream(pieces)
+    // Compression asks once more behind the end.
+    Body::from_stream(pieces.fuse())
 }
 
 #[cfg(test)]

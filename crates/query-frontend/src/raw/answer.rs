@@ -47,7 +47,8 @@ impl<E: Encode> Answer<E> {
             })?;
             Ok::<_, QueryError>(next.map(|bytes| (bytes, answer)))
         });
-        Ok(Body::from_stream(stream::once(async { Ok(first) }).chain(rest)))
+        // Compression asks once more behind the end.
+        Ok(Body::from_stream(stream::once(async { Ok(first) }).chain(rest).fuse()))
     }
 
     /// The next bytes, `None` behind the last.

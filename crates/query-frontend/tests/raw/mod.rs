@@ -334,3 +334,14 @@ async fn the_newest_samples_of_the_lookback_are_federated() {
     let line = |number| format!("up{{number=\"{number}\",instance=\"\"}} {value} {newest}\n");
     assert_eq!((status, text), (200, format!("# TYPE up untyped\n{}{}", line("0000"), line("0001"))));
 }
+
+#[tokio::test]
+async fn answers_end_well_when_they_are_compressed() {
+    let shelf = Arc::new(Shelf::new((0..50).map(|i| up(i, 10)).collect()));
+    let routes = open(&shelf, RemoteRead::default(), &MemoryPart::unlimited("test"));
+    for path in ["/federate?match[]=up", "/api/v1/export?match[]=up"] {
+        let request = Request::get(path).header("Accept-Encoding", "gzip").body(Body::empty()).unwrap();
+        let (status, pieces) = send(&routes, request).await;
+        assert!(status == 200 && !pieces.is_empty() && pieces.iter().all(Option::is_some), "{path}");
+    }
+}
