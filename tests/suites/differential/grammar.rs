@@ -85,6 +85,13 @@ impl Grammar<'_> {
 
     /// Something about every series there is, which gives reason for many annotations.
     fn wide(&mut self) -> Tree {
+        if self.dice.percent(20) {
+            // Most series have not all of these labels.
+            let function = self.dice.pick(&["sort_by_label", "sort_by_label_desc"]);
+            let all = Tree::text(Kind::Vector, "{__name__=~\".+\"}").tag("matcher =~");
+            let tree = Tree::text(Kind::Vector, format!("{function}(")).tag(function).with(all);
+            return tree.then(", \"mode\", \"code\", \"zone\")");
+        }
         let function = self.dice.pick(&["rate", "increase", "delta", "resets", "quantile_over_time"]);
         let first = if function == "quantile_over_time" { "7, " } else { "" };
         // Counted, since without their names many are the same.

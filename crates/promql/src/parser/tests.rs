@@ -21,6 +21,12 @@ fn syntax_errors_say_what_prometheus_says() {
     fails("sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation");
     fails("foo +", "1:6: parse error: unexpected end of input");
     fails("foo\n + on", "2:6: parse error: unexpected end of input in grouping opts, expected \"(\"");
+    fails("(a + on (b) group_left)", "1:23: parse error: unexpected \")\" in grouping opts, expected \"(\"");
+    fails("(1 !", "1:4: parse error: unexpected character after '!': '\u{fffd}'");
+    fails(
+        "1e + 1",
+        "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e\": invalid syntax",
+    );
     fails("sum by (5) (foo)", "1:9: parse error: unexpected number \"5\" in grouping opts, expected label");
     fails("foo{a", "1:6: parse error: unexpected end of input inside braces");
     fails(
