@@ -39,7 +39,7 @@ const FIXED: [(&str, &[(&str, bool)]); 7] = [
         ],
     ),
     ("otlp_receiver", &[("delta_conversion", false)]),
-    ("prometheus", &[("agent_mode", false), ("auto_reload_config", true), ("server_mode", true)]),
+    ("prometheus", &[("agent_mode", false), ("auto_reload_config", false), ("server_mode", true)]),
     (
         "promql",
         &[

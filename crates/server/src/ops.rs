@@ -90,11 +90,11 @@ async fn runtime_config(State(ops): State<Ops>, RawQuery(query): RawQuery) -> Re
 
 /// How far the log is replayed, in mebibytes, as Prometheus tells it in segments. It is asked while the gate is closed.
 async fn walreplay(State(ops): State<Ops>) -> Response {
-    let mebibytes = |name: &str| {
-        let bytes = ops.registry.value(&format!("firn_ingester_replay_{name}_bytes")).unwrap_or(0.0);
-        (bytes / f64::from(1 << 20)).ceil() as u64
-    };
-    let (max, current) = (mebibytes("total"), mebibytes("read"));
+    let figure = |name: &str| ops.registry.value(&format!("firn_ingester_replay_{name}")).unwrap_or(0.0);
+    let mebibytes = |bytes: f64| (bytes / f64::from(1 << 20)).ceil() as u64;
+    let max = mebibytes(figure("total_bytes"));
+    let is_over = figure("duration_seconds") > 0.0;
+    let current = if is_over { max } else { mebibytes(figure("read_bytes")) };
     let body =
         format!("{{\"status\":\"success\",\"data\":{{\"min\":0,\"max\":{max},\"current\":{current}}}}}");
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
