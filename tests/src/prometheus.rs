@@ -16,7 +16,7 @@ pub struct Prometheus {
 
 /// Everything of today's PromQL and of its storage that is off unless asked for.
 const FEATURES: &str = "exemplar-storage,promql-per-step-stats,promql-experimental-functions,\
-                        promql-extended-range-selectors,promql-binop-fill-modifiers,promql-duration-expr";
+                        promql-extended-range-selectors,promql-binop-fill-modifiers";
 
 impl Prometheus {
     /// Starts one that takes remote writes and scrapes nothing, its data in `dir`; waits until it is ready.

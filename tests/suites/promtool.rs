@@ -109,7 +109,7 @@ fn questions(data: &Data) -> Vec<Vec<String>> {
         "\"text\"",
         "nothing_of_this_name",
         "up{",
-        "up * on (job) group_left () http_requests_total",
+        "up * on (job) group_left () http_requests_total{instance=\"h0:80\",code=~\"2..|4..\"}",
     ] {
         for format in ["promql", "json"] {
             add(&["query", "instant", "-o", format, "--time", &to, URL, query]);
@@ -173,48 +173,57 @@ impl Promtool {
         assert_ne!(said.code, Some(0), "{said:?}");
     }
 
-    /// `push metrics` in both versions of remote write; the samples carry their times.
+    /// `push metrics`; the samples carry their times.
     fn pushes(&self, data: &Data, prometheus: &Prometheus, firn: &Firn, apart: &Cluster) {
-        let file = self.dir.join("pushed.prom");
-        for (version, message) in
-            ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"].iter().enumerate()
-        {
-            fs::write(&file, exposition(version, data.to_ms())).unwrap();
-            let push = ["push", "metrics", "--label", "job=pushed", "--protobuf_message", message, URL];
-            let push = [push.as_slice(), &[path(&file)]].concat();
-            let theirs = self.run(prometheus.url(), &push);
-            assert!(theirs.code == Some(0) && theirs.stdout.contains("SUCCESS"), "{theirs:?}");
-            assert_eq!(self.run(firn.url(), &push), theirs, "{message}");
-            assert_eq!(self.run(&apart.push, &push), theirs, "{message}");
-        }
         let at = seconds(data.to_ms());
         let all = ["query", "instant", "-o", "json", "--time", &at, URL, "{job=\"pushed\"}"];
+        let file = self.dir.join("pushed.prom");
+        fs::write(&file, exposition(data.to_ms())).unwrap();
+        let push = |message| {
+            let flags = ["push", "metrics", "--label", "job=pushed", "--protobuf_message", message, URL];
+            [flags.as_slice(), &[path(&file)]].concat()
+        };
+        // This promtool puts remote write 1.0 into what it announces as 2.0. Prometheus finds nothing in it, says that
+        // all is well, and has nothing; Firn says what is wrong.
+        let mislabelled = push("io.prometheus.write.v2.Request");
+        let theirs = self.run(prometheus.url(), &mislabelled);
+        assert!(
+            theirs.code == Some(0) && self.run(prometheus.url(), &all).stdout.trim() == "[]",
+            "{theirs:?}"
+        );
+        for url in [firn.url(), &apart.push] {
+            let ours = self.run(url, &mislabelled);
+            assert!(ours.code == Some(1) && ours.stderr.contains("415"), "{ours:?}");
+        }
+        let push = push("prometheus.WriteRequest");
+        let theirs = self.run(prometheus.url(), &push);
+        assert!(theirs.code == Some(0) && theirs.stdout.contains("SUCCESS"), "{theirs:?}");
+        assert_eq!(self.run(firn.url(), &push), theirs);
+        assert_eq!(self.run(&apart.push, &push), theirs);
         let theirs = self.run(prometheus.url(), &all);
         let n = theirs.sorted().1.len();
-        assert_eq!(n, 2 * 11, "all samples of both files: {theirs:?}");
+        assert_eq!(n, PUSHED, "all samples of the file: {theirs:?}");
         for url in [firn.url(), &apart.query] {
             assert_eq!(self.run(url, &all).sorted(), theirs.sorted());
         }
-        println!(
-            "promtool push metrics: {n} series by both versions of remote write, the same in three servers"
-        );
+        println!("promtool push metrics: {n} series, the same in three servers");
     }
 }
 
-/// Eleven samples of every type that the text format has.
-fn exposition(version: usize, at_ms: i64) -> String {
+/// How many samples [`exposition`] has.
+const PUSHED: usize = 10;
+
+/// Samples of every type that the text format has.
+fn exposition(at_ms: i64) -> String {
     format!(
-        "# HELP pushed{version}_total How many.\n# TYPE pushed{version}_total counter\n\
-         pushed{version}_total{{path=\"a\\\"b\"}} 1027 {at_ms}\n\
-         # TYPE pushed{version}_gauge gauge\npushed{version}_gauge -1.5e-7 {at_ms}\n\
-         # TYPE pushed{version}_seconds histogram\n\
-         pushed{version}_seconds_bucket{{le=\"0.5\"}} 3 {at_ms}\n\
-         pushed{version}_seconds_bucket{{le=\"+Inf\"}} 4 {at_ms}\n\
-         pushed{version}_seconds_sum 2.25 {at_ms}\npushed{version}_seconds_count 4 {at_ms}\n\
-         # TYPE pushed{version}_size summary\n\
-         pushed{version}_size{{quantile=\"0.5\"}} 10 {at_ms}\npushed{version}_size{{quantile=\"0.9\"}} NaN {at_ms}\n\
-         pushed{version}_size_sum 100 {at_ms}\npushed{version}_size_count 9 {at_ms}\n\
-         # TYPE pushed{version}_raw untyped\npushed{version}_raw +Inf {at_ms}\n"
+        "# HELP pushed_total How many.\n# TYPE pushed_total counter\npushed_total{{path=\"a\\\"b\"}} 1027 {at_ms}\n\
+         # TYPE pushed_gauge gauge\npushed_gauge -1.5e-7 {at_ms}\n\
+         # TYPE pushed_seconds histogram\n\
+         pushed_seconds_bucket{{le=\"0.5\"}} 3 {at_ms}\npushed_seconds_bucket{{le=\"+Inf\"}} 4 {at_ms}\n\
+         pushed_seconds_sum 2.25 {at_ms}\npushed_seconds_count 4 {at_ms}\n\
+         # TYPE pushed_size summary\npushed_size{{quantile=\"0.9\"}} NaN {at_ms}\n\
+         pushed_size_sum 100 {at_ms}\npushed_size_count 9 {at_ms}\n\
+         # TYPE pushed_raw untyped\npushed_raw +Inf {at_ms}\n"
     )
 }
 

@@ -43,7 +43,7 @@ const ORDERED: [&str; 4] = [
 ];
 
 /// What is wrong with them stands in the answer.
-const WRONG: [&str; 15] = [
+const WRONG: [&str; 16] = [
     "",
     "up{",
     "up{job=\"shop\"",
@@ -54,6 +54,7 @@ const WRONG: [&str; 15] = [
     "up offset",
     "nosuchfunction(up)",
     "{}",
+    "up{job=~\"(\"}",
     "\"a\" + 1",
     "up @ nonsense",
     "histogram_quantile(up)",
@@ -340,9 +341,6 @@ fn people(times: &Times) -> Vec<Ask> {
     }
     let tiny = [("query", "up"), ("start", to), ("end", to), ("step", "0.0001")];
     asks.extend(both("query_range", &tiny).into_iter().map(|ask| ask.except(&rules::TINY_STEP)));
-    asks.extend(
-        both("query", &[("query", "up{job=~\"(\"}")]).into_iter().map(|ask| ask.except(&rules::REGEX)),
-    );
     for parameters in [("limit", "x"), ("limit_per_metric", "1.5")] {
         asks.push(get("metadata", &[parameters]));
     }

@@ -16,8 +16,8 @@ pub(super) struct Rule {
 }
 
 /// All rules, so that each is known to be in use.
-pub(super) const ALL: [&Rule; 10] =
-    [&NOW, &STATS, &BUILD_INFO, &HEAD, &BY_POST, &REGEX, &LABELS_LIMIT, &NO_SELECTOR, &REVERSED, &TINY_STEP];
+pub(super) const ALL: [&Rule; 9] =
+    [&NOW, &STATS, &BUILD_INFO, &HEAD, &BY_POST, &LABELS_LIMIT, &NO_SELECTOR, &REVERSED, &TINY_STEP];
 
 pub(super) static NOW: Rule = Rule {
     name: "now",
@@ -99,22 +99,6 @@ pub(super) static BY_POST: Rule = Rule {
     holds: |theirs, ours| match (theirs.status, ours.status) {
         (405, 200) => Ok(()),
         other => Err(format!("{other:?}")),
-    },
-};
-
-pub(super) static REGEX: Rule = Rule {
-    name: "regular expressions that do not parse",
-    why: "each library has words of its own for what is wrong; where it is and what kind of error is the same",
-    by_chance: false,
-    holds: |theirs, ours| {
-        let head = |reply: &Reply| {
-            let error = reply.json()?["error"].as_str()?.to_string();
-            Some((reply.status, error.split_once("error parsing regexp: ")?.0.to_string()))
-        };
-        match head(theirs).is_some() && head(theirs) == head(ours) {
-            true => Ok(()),
-            false => Err(format!("{:?}, should be {:?}", head(ours), head(theirs))),
-        }
     },
 };
 
