@@ -77,7 +77,17 @@ impl Compactor {
         };
         let stop = Arc::default();
         let (paces, seen) = (Paces::default(), HashMap::new());
-        Compactor { config, deps, rules, share, paces, seen, cleaned_ms: i64::MIN, stop, hurry: Hurry::default() }
+        Compactor {
+            config,
+            deps,
+            rules,
+            share,
+            paces,
+            seen,
+            cleaned_ms: i64::MIN,
+            stop,
+            hurry: Hurry::default(),
+        }
     }
 
     /// For whoever asks that deletions shall not wait.

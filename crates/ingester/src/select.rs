@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bucket::Table;
 use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TimeRange};
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError, SelectRequest, SelectStats,
-    Selected, Standing, StandingRequest,
+    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError,
+    SelectRequest, SelectStats, Selected, Standing, StandingRequest,
 };
 
 use crate::Ingester;

@@ -11,9 +11,9 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use wire::{
-    Admin, AdminError, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Push, PushError, Pushed, Refusal,
-    RefusalReason, Select, SelectBudget, SelectError, SelectRequest, Selected,
-    Standing, StandingRequest,
+    Admin, AdminError, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Push, PushError,
+    Pushed, Refusal, RefusalReason, Select, SelectBudget, SelectError, SelectRequest, Selected, Standing,
+    StandingRequest,
 };
 
 use crate::convert;

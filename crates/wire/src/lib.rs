@@ -17,11 +17,13 @@ mod select;
 mod standing;
 
 pub use admin::{Admin, AdminError};
-pub use head_stats::{Distinct, HeadStats, HeadStatsRequest, HeadTotals, HistogramStats, LabelStats, most_first};
+pub use head_stats::{
+    Distinct, HeadStats, HeadStatsRequest, HeadTotals, HistogramStats, LabelStats, most_first,
+};
 pub use push::{Push, PushError, Pushed, Refusal, RefusalReason};
 pub use query::{Held, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest};
-pub use standing::{Fingerprint, Standing, StandingRequest};
 pub use select::{
-    LabelsRequest, Listed, MetadataRequest, Meter, SERIES_BYTES, Select, SelectBudget, SelectError, SelectRequest,
-    SelectStats, Selected, SeriesRange, Taken,
+    LabelsRequest, Listed, MetadataRequest, Meter, SERIES_BYTES, Select, SelectBudget, SelectError,
+    SelectRequest, SelectStats, Selected, SeriesRange, Taken,
 };
+pub use standing::{Fingerprint, Standing, StandingRequest};

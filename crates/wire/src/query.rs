@@ -2,10 +2,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::{
-    Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TenantIds, TimeRange, Value,
+    Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TenantIds,
+    TimeRange, Value,
 };
 
-use crate::{Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectBudget, SelectError, SelectStats, SeriesRange};
+use crate::{
+    Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectBudget, SelectError,
+    SelectStats, SeriesRange,
+};
 
 /// Evaluates queries over the data of one tenant, or of several as if they were one.
 #[async_trait]
