@@ -137,6 +137,7 @@ mod tests {
             "x offset range()",
             "max_over_time(x[1h:range() / 10])",
             "info(x)",
+            "sort(x)",
             "limitk(2, sum by (a) (x))",
             "topk(2, x * on (a) y)",
             "bottomk(2, label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\"))",
@@ -160,7 +161,6 @@ mod tests {
             ("topk(3, rate(x[5m]) * 2)", 299_999),
             ("limitk(3, -x)", 299_999),
             ("limit_ratio(0.5, sum by (a) (x))", 299_999),
-            ("sort(x)", 299_999),
             ("rate(x[5 * step()])", 299_999),
             ("vector(time())", 0),
         ] {
