@@ -31,7 +31,8 @@ async fn of_series_without_labels_those_that_are_known_are_taken_and_the_others_
     assert_eq!((pushed.n_samples(), pushed.n_refused()), (20, 0));
     let mut unknown = pushed.unknown;
     let mut expected: Vec<_> = strangers.iter().map(Labels::id).collect();
-    (unknown.sort_by_key(|id| id.0), expected.sort_by_key(|id| id.0));
+    unknown.sort_by_key(|id| id.0);
+    expected.sort_by_key(|id| id.0);
     assert_eq!(unknown, expected);
     node.check(&truth, "after bare series").await;
     let node = world.kill(node).await;
