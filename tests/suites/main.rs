@@ -8,6 +8,7 @@ mod exemplars;
 mod frontend;
 mod gap;
 mod grafana;
+mod hostile;
 mod kill;
 mod objects;
 mod promtool;
