@@ -19,7 +19,8 @@ use query_frontend::routes;
 use runtime::Clock;
 use tower::ServiceExt;
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, SelectError,
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest,
+    QueryResult, QueryStats, Raw, RawRequest, SelectError,
 };
 
 /// Answers with two series and remembers what it was asked; `fail` and `limit` as queries fail.
@@ -63,7 +64,13 @@ impl Query for Scripted {
             }]),
         };
         let warnings = (0..12).map(|i| format!("PromQL warning: number {i} (1:1)")).collect();
-        Ok(QueryResult { value, warnings, infos: Vec::new(), stats: QueryStats::default(), held: wire::Held::default() })
+        Ok(QueryResult {
+            value,
+            warnings,
+            infos: Vec::new(),
+            stats: QueryStats::default(),
+            held: wire::Held::default(),
+        })
     }
 
     async fn raw(&self, _: &TenantIds, _: &RawRequest) -> Result<Raw, QueryError> {
