@@ -125,7 +125,7 @@ impl Parser<'_> {
 }
 
 /// Whether an expression, or the filling of an operator, can begin with such a token.
-fn starts_operand(kind: TokenKind) -> bool {
+pub(super) fn starts_operand(kind: TokenKind) -> bool {
     let is_sign = matches!(kind, TokenKind::Op(BinaryOp::Add | BinaryOp::Sub));
     let is_literal = matches!(kind, TokenKind::Number | TokenKind::Duration | TokenKind::String);
     is_sign

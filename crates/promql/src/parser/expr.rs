@@ -1,3 +1,4 @@
+use super::binary::starts_operand;
 use super::number::{parse_duration, parse_number};
 use super::selector::is_metric_name;
 use super::{Node, Parsed, Parser};
@@ -216,7 +217,8 @@ impl Parser<'_> {
             height = height.max(arg.height);
             args.push(arg.expr);
             let Some(comma) = self.accept(TokenKind::Comma) else { break };
-            if matches!(self.peek().kind, TokenKind::RightParen | TokenKind::Comma) {
+            let next = self.peek().kind;
+            if !starts_operand(next) && !matches!(next, TokenKind::Error | TokenKind::Eof) {
                 return Err(self.error(comma.span, "trailing commas not allowed in function call args"));
             }
         }

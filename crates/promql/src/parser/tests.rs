@@ -44,6 +44,7 @@ fn syntax_errors_say_what_prometheus_says() {
     fails("\"abc", "1:1: parse error: unterminated quoted string");
     fails("'\\q'", "1:1: parse error: unknown escape sequence U+0071 'q'");
     fails("abs(foo,)", "1:8: parse error: trailing commas not allowed in function call args");
+    fails("max_of(1, @ 2)", "1:9: parse error: trailing commas not allowed in function call args");
     fails("wonder(foo)", "1:1: parse error: unknown function with name \"wonder\"");
     fails("1.5m", "1:1: parse error: unknown unit \".\" in duration \"1.5m\"");
     fails("foo{a=~\"(\"}", "1:5: parse error: error parsing regexp: missing closing ): `(`");
