@@ -52,10 +52,10 @@ impl<'d> Decoded<'d> {
         Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms }
     }
 
-    /// The memory that it takes besides the series.
+    /// The memory that its histograms take; it takes itself what whoever selected it counts for a series.
     pub(super) fn bytes(&self) -> usize {
         let of_one = |one: &DecodedHistogram| size_of::<DecodedHistogram>() + histogram_bytes(&one.histogram);
-        size_of::<Decoded<'_>>() + self.histograms.iter().map(of_one).sum::<usize>()
+        self.histograms.iter().map(of_one).sum()
     }
 
     /// The samples without stale markers.
