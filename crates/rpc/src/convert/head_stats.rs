@@ -13,7 +13,7 @@ use crate::generated::firn::head_stats_item::What;
 
 pub(crate) fn head_stats_to_wire(request: &HeadStatsRequest) -> firn::HeadStatsRequest {
     firn::HeadStatsRequest {
-        selectors: request.selectors.iter().map(selector_to_wire).collect(),
+        selectors: request.selectors.iter().map(|matchers| selector_to_wire(matchers)).collect(),
         active_since_ms: request.active_since_ms,
         names: request.names.clone(),
         top: request.top as u64,

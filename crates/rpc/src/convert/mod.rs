@@ -8,9 +8,7 @@ mod standing;
 
 use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, MetricType};
 
-pub(crate) use head_stats::{
-    head_stats_items, head_stats_request, head_stats_to_wire, take_head_stats,
-};
+pub(crate) use head_stats::{head_stats_items, head_stats_request, head_stats_to_wire, take_head_stats};
 pub(crate) use request::{
     budget_of, labels_request, labels_to_wire, metadata_request, metadata_to_wire, query_request,
     query_to_wire, raw_request, raw_to_wire, select_request, select_to_wire,

@@ -22,7 +22,7 @@ fn matcher_to_wire(matcher: &Matcher) -> firn::Matcher {
     firn::Matcher { name: matcher.name.clone(), op: op.into(), value: matcher.value.clone() }
 }
 
-pub(super) fn selector_to_wire(matchers: &Vec<Matcher>) -> firn::Selector {
+pub(super) fn selector_to_wire(matchers: &[Matcher]) -> firn::Selector {
     firn::Selector { matchers: matchers.iter().map(matcher_to_wire).collect() }
 }
 
@@ -106,7 +106,7 @@ fn within(within: &firn::SeriesRange) -> Result<SeriesRange, Malformed> {
 
 pub(crate) fn raw_to_wire(request: &RawRequest) -> firn::RawRequest {
     firn::RawRequest {
-        selectors: request.selectors.iter().map(selector_to_wire).collect(),
+        selectors: request.selectors.iter().map(|matchers| selector_to_wire(matchers)).collect(),
         start_ms: request.range.start,
         end_ms: request.range.end,
         within: request.within.as_ref().map(within_to_wire),
@@ -126,7 +126,7 @@ pub(crate) fn raw_request(request: &firn::RawRequest) -> Result<RawRequest, Malf
 
 pub(crate) fn labels_to_wire(request: &LabelsRequest, name: &str) -> firn::LabelsRequest {
     firn::LabelsRequest {
-        selectors: request.selectors.iter().map(selector_to_wire).collect(),
+        selectors: request.selectors.iter().map(|matchers| selector_to_wire(matchers)).collect(),
         start_ms: request.range.start,
         end_ms: request.range.end,
         limit: request.limit as u64,

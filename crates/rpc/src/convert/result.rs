@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
-use prost::Message as _;
 use model::{ExemplarSeries, Histogram, Labels, MatrixSeries, Metadata, SampleValue, Value, VectorSample};
+use prost::Message as _;
 use wire::bytes::{Reader, put_f64s, put_histogram, put_i64s, take_histogram};
 use wire::{Fingerprint, HeadStats, Held, QueryResult, QueryStats, Raw, SelectStats};
 
 use super::series::{SeriesIn, SeriesOut, column, f64s, i64s};
 use super::{
-    CHUNK_BYTES, Malformed, exemplars, exemplars_to_wire, family, family_to_wire, head_stats_items, labels, run,
-    fingerprint, fingerprint_to_wire, take_head_stats,
+    CHUNK_BYTES, Malformed, exemplars, exemplars_to_wire, family, family_to_wire, fingerprint,
+    fingerprint_to_wire, head_stats_items, labels, run, take_head_stats,
 };
 use crate::generated::firn;
 use crate::generated::firn::Part;
@@ -69,9 +69,7 @@ pub(crate) fn disassemble(outcome: Outcome) -> (Outgoing, Option<firn::QueryDone
         }
         Outcome::Fingerprints(items) => (Outgoing::Fingerprints(items.into_iter()), None),
         Outcome::Raw(Raw::TooMany) => (Outgoing::TooMany { is_sent: false }, None),
-        Outcome::HeadStats(stats) => {
-            (Outgoing::HeadStats(head_stats_items(*stats).into_iter()), None)
-        }
+        Outcome::HeadStats(stats) => (Outgoing::HeadStats(head_stats_items(*stats).into_iter()), None),
     }
 }
 

@@ -13,9 +13,9 @@ use rpc::{Config, IngesterClient, IngesterDeps, Place};
 use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use server::Bound;
 use wire::{
-    Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Meter, Push, PushError, Pushed, Query,
-    QueryError, QueryRequest, QueryResult, Raw, RawRequest, Select, SelectBudget, SelectError, SelectRequest, Selected,
-    Standing, StandingRequest,
+    Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest,
+    Meter, Push, PushError, Pushed, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, Select,
+    SelectBudget, SelectError, SelectRequest, Selected, Standing, StandingRequest,
 };
 
 pub(crate) fn tenant() -> TenantId {

@@ -14,8 +14,8 @@ use rpc::Config;
 use rpc::pull::{PullWorker, Queue, QueueDeps};
 use runtime::{Clock, MemoryPart, PromDuration, Service, Shutdown, ShutdownHandle, TraceContext};
 use wire::{
-    HeadStats, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, SelectBudget, SelectError,
-    SelectStats, SeriesRange,
+    HeadStats, MetadataRequest, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest,
+    SelectBudget, SelectError, SelectStats, SeriesRange,
 };
 
 use crate::made;
@@ -38,7 +38,13 @@ fn asking(query: &str) -> QueryRequest {
 }
 
 fn result(value: Value) -> QueryResult {
-    QueryResult { value, warnings: vec![], infos: vec![], stats: QueryStats::default(), held: wire::Held::default() }
+    QueryResult {
+        value,
+        warnings: vec![],
+        infos: vec![],
+        stats: QueryStats::default(),
+        held: wire::Held::default(),
+    }
 }
 
 fn number(value: f64) -> QueryResult {
@@ -156,12 +162,17 @@ fn results_that_were_pulled_are_those_of_the_querier() {
         (made::metadata(), made::head_stats()),
     );
     let mut runner = TestRunner::new(Cases { cases: 64, ..Cases::default() });
-    type Made =
-        ((Value, Vec<String>, QueryStats), Vec<Labels>, Vec<model::ExemplarSeries>, (Vec<model::Metadata>, HeadStats));
+    type Made = (
+        (Value, Vec<String>, QueryStats),
+        Vec<Labels>,
+        Vec<model::ExemplarSeries>,
+        (Vec<model::Metadata>, HeadStats),
+    );
     let check = async |((value, notes, stats), labels, exemplars, (metadata, head)): Made| {
         *near.head_stats.lock() = head;
         let (warnings, infos) = (notes.clone(), notes.clone());
-        *near.result.lock() = Some(QueryResult { value, warnings, infos, stats, held: wire::Held::default() });
+        *near.result.lock() =
+            Some(QueryResult { value, warnings, infos, stats, held: wire::Held::default() });
         (*near.labels.lock(), *near.strings.lock()) = (labels, notes);
         (*near.exemplars.lock(), *near.metadata.lock()) = (exemplars, metadata);
         let tenants = tenants("b|a");
@@ -263,7 +274,12 @@ async fn what_failed_for_a_reason_outside_of_the_query_is_asked_again_and_nothin
     for (error, is_retried) in cases {
         *near.query_error.lock() = Some(error());
         let answer = queue.query(&tenants("a"), &asking("up")).await;
-        assert_eq!((answer.is_ok(), near.whats().len()), (is_retried, 1 + usize::from(is_retried)), "{:?}", error());
+        assert_eq!(
+            (answer.is_ok(), near.whats().len()),
+            (is_retried, 1 + usize::from(is_retried)),
+            "{:?}",
+            error()
+        );
         near.calls.lock().clear();
     }
     let waited = queue.query(&tenants("a"), &asking("up")).await.unwrap().stats.queue_secs;
@@ -434,7 +450,10 @@ async fn a_query_that_kills_its_queriers_is_given_up() {
     }
     match asked.await.unwrap().unwrap_err() {
         QueryError::Select(SelectError::Unavailable(message)) => {
-            assert!(message.contains("went away or failed 3 times") && message.contains("querier-0"), "{message}");
+            assert!(
+                message.contains("went away or failed 3 times") && message.contains("querier-0"),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }

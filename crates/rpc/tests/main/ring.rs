@@ -101,7 +101,7 @@ async fn every_part_of_a_batch_arrives_at_the_owner_of_its_shard_and_nowhere_els
         described += near.batches.lock()[0].metadata.len();
     }
     assert_eq!(described, 1);
-    let only_described = model::Batch { shards: vec![], bytes: vec![], ..batch };
+    let only_described = Batch { shards: vec![], bytes: vec![], ..batch };
     world.push().push(&tenant(), &only_described).await.unwrap();
     let all: usize = world.nears.iter().map(|near| near.batches.lock().len()).sum();
     assert_eq!(all, 4, "descriptions alone go to one ingester");
