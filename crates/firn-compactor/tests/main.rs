@@ -1,5 +1,4 @@
 //! The binary is what its name says.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use testkit::role::RoleBinary;
 
