@@ -171,10 +171,6 @@ fn timestamps(
     let arg = argument(call, 0)?;
     let is_start = call.func.name == "start_timestamp";
     if let ExprKind::Vector(selector) = &arg.kind {
-        if is_start && selector.at.is_some() {
-            // Prometheus computes a selector with `@` once and apart, and what is computed started nowhere.
-            return Ok(());
-        }
         let aspect = if is_start { Aspect::StartTime } else { Aspect::Time };
         return evaluator.time_rows(selector, arg.span, aspect, grid, sink);
     }
