@@ -20,8 +20,8 @@ use crate::frontend::{Frontend, active_queries, top_queries};
 use crate::raw::Gate;
 use crate::status::Process;
 use crate::{
-    absent, cardinality, exemplars, export, features, federate, labels, metadata, query, read, search, status,
-    syntax,
+    absent, cardinality, exemplars, export, features, federate, labels, metadata, query, read, search,
+    status, syntax,
 };
 
 /// What the frontend is made of.

@@ -3,8 +3,8 @@ use cluster::RingWatch;
 use futures::future::try_join_all;
 use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectError, SelectRequest, SelectStats, Selected, Standing,
-    StandingRequest,
+    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectError, SelectRequest,
+    SelectStats, Selected, Standing, StandingRequest,
 };
 
 use super::Members;

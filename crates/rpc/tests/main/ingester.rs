@@ -9,8 +9,8 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use rpc::Config;
 use runtime::TraceContext;
 use wire::{
-    Admin, AdminError, HeadStatsRequest, LabelsRequest, MetadataRequest, Push, PushError, Pushed, RefusalReason, Select,
-    SelectBudget, SelectError, SelectRequest, SelectStats, Selected,
+    Admin, AdminError, HeadStatsRequest, LabelsRequest, MetadataRequest, Push, PushError, Pushed,
+    RefusalReason, Select, SelectBudget, SelectError, SelectRequest, SelectStats, Selected,
 };
 
 use crate::made;
