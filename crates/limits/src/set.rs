@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use runtime::PromDuration;
 
-use crate::{AttributeNames, EnabledNames, Relabelling, TranslationStrategy};
+use crate::{EnabledNames, Names, Relabelling, TranslationStrategy};
 
 /// Declares each limit once: the set with its defaults, and the overrides that may leave any of them out.
 macro_rules! limits {
@@ -93,11 +93,11 @@ limits! {
     /// How names of OpenTelemetry become names of metrics and labels.
     otel_translation_strategy: TranslationStrategy = TranslationStrategy::UnderscoreEscapingWithSuffixes;
     /// Resource attributes that become labels of every series of their resource.
-    promote_otel_resource_attributes: AttributeNames = AttributeNames::default();
+    promote_otel_resource_attributes: Names = Names::default();
     /// Makes labels of all resource attributes but the ignored ones.
     promote_all_otel_resource_attributes: bool = false;
     /// Resource attributes that do not become labels when all others do.
-    ignore_otel_resource_attributes: AttributeNames = AttributeNames::default();
+    ignore_otel_resource_attributes: Names = Names::default();
     /// Keeps `service.name`, `service.namespace` and `service.instance.id` as labels of `target_info`.
     otel_keep_identifying_resource_attributes: bool = false;
     /// Makes labels (`otel_scope_…`) of name, version, schema address and attributes of the instrumentation scope.

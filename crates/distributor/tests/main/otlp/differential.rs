@@ -1,7 +1,7 @@
 //! The decoder against prost: whatever message, whatever form, the same batch; and whatever bytes, no harm.
 
 use distributor::{DecodeError, Decoded, Decoder, Points, Workspace};
-use limits::{AttributeNames, Limits, LimitsHandle, PromDuration, TranslationStrategy};
+use limits::{Limits, LimitsHandle, Names, PromDuration, TranslationStrategy};
 use model::TenantId;
 use proptest::prelude::*;
 use prost::Message;
@@ -48,8 +48,8 @@ fn any_limits() -> impl Strategy<Value = Limits> {
         TranslationStrategy::NoTranslation,
     ]);
     (strategy, 0..3, any::<[bool; 4]>()).prop_map(|(strategy, promotion, [keep, scope, custom, delta])| {
-        let names: AttributeNames = ["host.name", "a.b", "job", "zone"].into_iter().collect();
-        let none = AttributeNames::default();
+        let names: Names = ["host.name", "a.b", "job", "zone"].into_iter().collect();
+        let none = Names::default();
         let (promoted, ignored) = match promotion {
             0 => (none.clone(), none),
             1 => (names, none),
