@@ -41,9 +41,9 @@ mod tests {
     fn times_are_float_seconds_or_rfc_3339() {
         assert_eq!(parse_time("1.5"), Ok(1500));
         assert_eq!(parse_time("1435781451.781"), Ok(1_435_781_451_781));
-        // The nearest double is a little below the half.
-        assert_eq!(parse_time("1435781451.7815"), Ok(1_435_781_451_781));
-        assert_eq!(parse_time("-1.0005"), Ok(-1001));
+        // What is behind the point of the nearest double is a little more than the half, and a little less.
+        assert_eq!(parse_time("1435781451.7815"), Ok(1_435_781_451_782));
+        assert_eq!(parse_time("-1.0005"), Ok(-1000));
         assert_eq!(parse_time("4.0004"), Ok(4000));
         assert_eq!(parse_time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
         assert_eq!(parse_time("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
