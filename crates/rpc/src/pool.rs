@@ -80,6 +80,8 @@ impl Pool {
 /// takes, and a connection carries several.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// The most bytes of a frame that this side takes: answers come in few.
+const FRAME: u32 = 128 << 10;
 
 /// A channel that connects when it is used, notices when the other end is gone, and connects again.
 pub(crate) fn channel(address: &str, config: &Config) -> Result<Channel, String> {
@@ -93,6 +95,7 @@ pub(crate) fn channel(address: &str, config: &Config) -> Result<Channel, String>
         .keep_alive_timeout(config.keep_alive_timeout.0)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME);
     Ok(endpoint.connect_lazy())
 }

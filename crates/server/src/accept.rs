@@ -59,6 +59,9 @@ fn is_the_clients(error: &Error) -> bool {
     kinds.contains(&error.kind())
 }
 
+/// The most bytes of a frame of HTTP/2: a batch between roles comes in one instead of several.
+const FRAME: u32 = 128 << 10;
+
 /// A connection and its place among those that may be.
 async fn next_connection(
     listener: &TcpListener,
@@ -80,7 +83,8 @@ async fn serve(
 ) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(idle);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(idle).enable_connect_protocol();
+    let mut http2 = builder.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(idle).enable_connect_protocol().max_frame_size(FRAME);
     let service = TowerToHyperService::new(routes);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
