@@ -499,6 +499,8 @@ fn result(evaluated: Evaluated, stats: QueryStats, budget: Arc<SelectBudget>) ->
             total_samples: evaluated.stats.total_samples,
             peak_samples: evaluated.stats.peak_samples,
             samples_per_step: evaluated.stats.per_step,
+            samples_read: evaluated.stats.samples_read,
+            samples_read_per_step: evaluated.stats.read_per_step,
             ..stats
         },
         held: Held::of(budget),

@@ -332,21 +332,15 @@ fn write_stats(json: &mut Json, stats: &QueryStats, work: Work) {
             json.key("execTotalTime").number(stats.eval_secs + stats.prepare_secs);
         });
         json.key("samples").object(|json| {
-            if !stats.samples_per_step.is_empty() {
-                json.key("totalQueryableSamplesPerStep").array(|json| {
-                    for (timestamp, n) in &stats.samples_per_step {
-                        json.array(|json| {
-                            json.timestamp(*timestamp).number(n);
-                        });
-                    }
-                });
-            }
+            per_step(json, "totalQueryableSamplesPerStep", &stats.samples_per_step);
             json.key("totalQueryableSamples").number(stats.total_samples);
+            per_step(json, "samplesReadPerStep", &stats.samples_read_per_step);
+            json.key("samplesRead").number(stats.samples_read);
             json.key("peakSamples").number(stats.peak_samples);
-            json.key("samplesRead").number(stats.select.n_samples);
         });
         json.key("storage").object(|json| {
             json.key("series").number(stats.n_series);
+            json.key("samples").number(stats.select.n_samples);
             json.key("requests").number(stats.select.n_requests);
             json.key("bytes").number(stats.select.n_bytes);
         });
@@ -355,6 +349,19 @@ fn write_stats(json: &mut Json, stats: &QueryStats, work: Work) {
             json.key("cacheHits").number(work.n_hits);
             json.key("evaluations").number(work.n_evaluated);
         });
+    });
+}
+
+fn per_step(json: &mut Json, key: &str, steps: &[(i64, u64)]) {
+    if steps.is_empty() {
+        return;
+    }
+    json.key(key).array(|json| {
+        for (timestamp, n) in steps {
+            json.array(|json| {
+                json.timestamp(*timestamp).number(n);
+            });
+        }
     });
 }
 

@@ -176,6 +176,10 @@ pub struct QueryStats {
     pub total_samples: u64,
     /// The same per step, for `stats=all`.
     pub samples_per_step: Vec<(i64, u64)>,
+    /// Samples read for that, those of overlapping windows once (Prometheus: `samplesRead`).
+    pub samples_read: u64,
+    /// The same per step, for `stats=all`.
+    pub samples_read_per_step: Vec<(i64, u64)>,
     /// The most samples held at once.
     pub peak_samples: u64,
     /// Series selected.

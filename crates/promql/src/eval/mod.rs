@@ -19,6 +19,7 @@ mod result;
 mod selector;
 mod shared;
 mod states;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -35,6 +36,7 @@ use held::Held;
 pub(crate) use held::Lease;
 pub use held::{NoRoom, Room};
 pub(crate) use selector::{Aspect, Reference};
+use tally::Tally;
 pub(crate) use vector::{Assembler, Cell, Head, PLACE_BYTES, Row, Sink, Vector, empty_cells, negated};
 
 use crate::annotations::{Annotations, Notice, Notices};
@@ -58,10 +60,14 @@ pub struct Evaluated {
 pub struct EvalStats {
     /// Samples looked at over all steps.
     pub total_samples: u64,
+    /// Samples read for that: those of overlapping windows once.
+    pub samples_read: u64,
     /// The most cells held at once.
     pub peak_samples: u64,
     /// Samples looked at by step, where asked for.
     pub per_step: Vec<(i64, u64)>,
+    /// Samples read by step, where asked for.
+    pub read_per_step: Vec<(i64, u64)>,
 }
 
 /// Why a query has no result. The texts are Prometheus's.
@@ -177,8 +183,8 @@ pub(crate) struct Evaluator<'p> {
     grid: Grid,
     shelf: shared::Shelf,
     notices: RefCell<Notices>,
-    /// Samples looked at, by step of the grid being evaluated.
-    samples: RefCell<Vec<u64>>,
+    /// Samples by step of the grid being evaluated.
+    samples: RefCell<Tally>,
     held: Held,
     /// Room for functions that reorder the values of a window.
     pub(crate) scratch: RefCell<Vec<f64>>,
@@ -203,18 +209,19 @@ pub(crate) fn evaluate(plan: &Plan, parts: &[Vec<Vec<SeriesData>>]) -> Result<Ev
         grid,
         shelf: RefCell::new((0..plan.n_repeated()).map(|_| None).collect()),
         notices: RefCell::default(),
-        samples: RefCell::new(vec![0; grid.steps]),
+        samples: RefCell::new(Tally::new(grid.steps)),
         held,
         scratch: RefCell::default(),
     };
     let value = evaluator.value(grid)?;
     let samples = evaluator.samples.into_inner();
-    let per_step = match options.stats_per_step {
-        true => grid.times().zip(samples.iter().copied()).collect(),
-        false => Vec::new(),
+    let (per_step, read_per_step) = match options.stats_per_step {
+        true => grid.times().zip(samples.by_step()).map(|(at, (n, read))| ((at, n), (at, read))).unzip(),
+        false => (Vec::new(), Vec::new()),
     };
+    let (total_samples, samples_read) = (samples.total(), samples.total_read());
     let peak_samples = evaluator.held.peak_cells();
-    let stats = EvalStats { total_samples: samples.iter().sum(), peak_samples, per_step };
+    let stats = EvalStats { total_samples, samples_read, peak_samples, per_step, read_per_step };
     Ok(Evaluated { value, annotations: evaluator.notices.into_inner().formatted(&plan.query), stats })
 }
 
@@ -302,8 +309,8 @@ impl<'p> Evaluator<'p> {
         self.notices.borrow_mut()
     }
 
-    /// Counts samples looked at for a step of the grid being evaluated.
-    pub(crate) fn samples(&self) -> std::cell::RefMut<'_, Vec<u64>> {
+    /// Counts samples for the steps of the grid being evaluated.
+    pub(crate) fn samples(&self) -> std::cell::RefMut<'_, Tally> {
         self.samples.borrow_mut()
     }
 
@@ -312,9 +319,9 @@ impl<'p> Evaluator<'p> {
         &self,
         steps: usize,
         inner: impl FnOnce() -> Result<T, EvalError>,
-    ) -> Result<(T, Vec<u64>), EvalError> {
-        let _counters = self.lease(size_of::<u64>() * steps)?;
-        let outer = self.samples.replace(vec![0; steps]);
+    ) -> Result<(T, Tally), EvalError> {
+        let _counters = self.lease(Tally::BYTES * steps)?;
+        let outer = self.samples.replace(Tally::new(steps));
         let outcome = inner();
         let counted = self.samples.replace(outer);
         Ok((outcome?, counted))
@@ -332,8 +339,7 @@ impl<'p> Evaluator<'p> {
     /// What does not depend on the step is evaluated once and shown at every step.
     fn repeated_rows(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         let (once, counted) = self.counting(1, || self.vector(expr, grid.first_step()))?;
-        let looked_at = counted.first().copied().unwrap_or(0);
-        self.samples.borrow_mut().iter_mut().for_each(|samples| *samples += looked_at);
+        self.samples().repeat(&counted);
         let mut floats = empty_cells(grid.steps);
         let mut histograms = Vec::new();
         for index in 0..once.len() {

@@ -5,6 +5,7 @@ use model::{EMPTY, is_empty_cell};
 
 use super::decode::weight;
 use super::selector::Reference;
+use super::tally::{Tally, Use};
 use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Track, Vector, empty_cells, unparen};
 use crate::annotations::Notice;
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
@@ -58,6 +59,11 @@ pub(super) struct InstantRange<'t> {
 }
 
 impl Source {
+    /// Whether its samples are read where they are stored; those of a subquery were counted when it was evaluated.
+    fn is_read(&self) -> bool {
+        matches!(self.samples, Samples::Selected(_))
+    }
+
     fn bounds(&self, time: i64, lookback: i64) -> Bounds {
         let end = self.reference.of(time);
         let start = end.saturating_sub(self.range_ms);
@@ -81,14 +87,13 @@ impl Evaluator<'_> {
                 samples: Samples::Selected(matrix.selector_span),
             }),
             ExprKind::Subquery(subquery) => {
-                let (inner, (rows, _)) = self.subquery(subquery, grid)?;
+                let (inner, (rows, counted)) = self.subquery(subquery, grid)?;
                 self.hold_bytes(SOURCE_BYTES * inner.steps)?;
+                let (offset, range_ms) = (offset_ms(&subquery.offset), millis(&subquery.range));
+                self.samples().used_subquery(inner, &counted, Use { grid, offset_ms: offset, range_ms });
                 Ok(Source {
-                    reference: Reference {
-                        at: subquery.at.map(|at| self.plan.at_ms(at)),
-                        offset: offset_ms(&subquery.offset),
-                    },
-                    range_ms: millis(&subquery.range),
+                    reference: Reference { at: subquery.at.map(|at| self.plan.at_ms(at)), offset },
+                    range_ms,
                     mode: RangeMode::Normal,
                     samples: Samples::Computed { times: inner.times().collect(), rows },
                 })
@@ -102,7 +107,7 @@ impl Evaluator<'_> {
         &self,
         subquery: &Subquery,
         grid: Grid,
-    ) -> Result<(Grid, (Vector, Vec<u64>)), EvalError> {
+    ) -> Result<(Grid, (Vector, Tally)), EvalError> {
         let interval = match &subquery.step {
             Some(step) if millis(step) != 0 => millis(step),
             _ => self.plan.options.subquery_step_ms,
@@ -206,7 +211,8 @@ impl Evaluator<'_> {
             for (step, time) in grid.times().enumerate() {
                 let (floats, histograms) = windows.at(source.bounds(time, lookback).reach);
                 present[step] |= !floats.is_empty() || !histograms.is_empty();
-                samples[step] += windows.weight(&floats, &histograms);
+                let n_read = if source.is_read() { windows.n_new() } else { 0 };
+                samples.window(step, windows.weight(&floats, &histograms), n_read);
             }
             Ok(())
         })?;
@@ -225,8 +231,8 @@ impl Evaluator<'_> {
         self.tracks(source, &mut |track| {
             let mut windows = Windows::new(track);
             let (floats, histograms) = windows.at(bounds.reach);
-            if let Some(samples) = self.samples().first_mut() {
-                *samples += windows.weight(&floats, &histograms);
+            if let Some(looked_at) = self.samples().looked_at().first_mut() {
+                *looked_at += windows.weight(&floats, &histograms);
             }
             visit(InstantRange { track, floats, histograms, borders: (bounds.start, bounds.end) })
         })
@@ -274,11 +280,12 @@ impl Slide<'_> {
         let mut samples = self.evaluator.samples();
         let mut beyond = self.steps.follow(&track.times, self.source, self.grid, lookback);
         let mut windows = (!track.histograms.is_empty()).then(|| Windows::new(track));
+        let is_read = self.source.is_read();
         let mut any = false;
         let mut args = [0.0; 2];
         for (step, time) in self.grid.times().enumerate() {
             let unkept;
-            let Step { bounds, floats, spread } = match self.steps.steps.get(step) {
+            let Step { bounds, floats, n_new, spread } = match self.steps.steps.get(step) {
                 Some(step) => step,
                 None => {
                     unkept = Step::next(&mut beyond, &track.times, self.source.bounds(time, lookback));
@@ -286,18 +293,18 @@ impl Slide<'_> {
                 }
             };
             self.floats[step] = f64::from_bits(EMPTY);
-            let (histograms, weight) = match &mut windows {
-                None => (0..0, floats.len() as u64),
+            let (histograms, weight, n_new) = match &mut windows {
+                None => (0..0, floats.len() as u64, *n_new),
                 Some(windows) => {
                     let (floats, histograms) = windows.at(bounds.reach);
                     let weight = windows.weight(&floats, &histograms);
-                    (histograms, weight)
+                    (histograms, weight, windows.n_new())
                 }
             };
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            samples[step] += weight;
+            samples.window(step, weight, if is_read { n_new } else { 0 });
             self.unchecked += weight;
             if self.unchecked >= CHECK_EVERY {
                 self.unchecked = 0;
@@ -380,6 +387,8 @@ struct Steps {
 struct Step {
     bounds: Bounds,
     floats: Range<usize>,
+    /// Floats that the window before had not.
+    n_new: u64,
     spread: OnceCell<Option<Spread>>,
 }
 
@@ -401,8 +410,10 @@ impl Steps {
 impl Step {
     /// Moves the window `floats` on to these bounds.
     fn next(floats: &mut Range<usize>, times: &[i64], bounds: Bounds) -> Step {
+        let known = floats.end;
         advance(floats, times, bounds.reach.0, bounds.reach.1);
-        Step { bounds, floats: floats.clone(), spread: OnceCell::new() }
+        let n_new = (floats.end - floats.start.max(known)) as u64;
+        Step { bounds, floats: floats.clone(), n_new, spread: OnceCell::new() }
     }
 }
 
@@ -411,6 +422,8 @@ struct Windows<'t> {
     track: &'t Track<'t>,
     floats: Range<usize>,
     histograms: Range<usize>,
+    /// Where the window before ended among the floats and among the histograms.
+    known: (usize, usize),
     /// Weights of the histograms before each index.
     weights: Vec<u64>,
 }
@@ -426,11 +439,12 @@ impl<'t> Windows<'t> {
                 sum
             }));
         }
-        Windows { track, floats: 0..0, histograms: 0..0, weights }
+        Windows { track, floats: 0..0, histograms: 0..0, known: (0, 0), weights }
     }
 
     /// Samples after the first time and up to the second.
     fn at(&mut self, (after, until): (i64, i64)) -> (Range<usize>, Range<usize>) {
+        self.known = (self.floats.end, self.histograms.end);
         advance(&mut self.floats, &self.track.times, after, until);
         if !self.weights.is_empty() {
             advance(&mut self.histograms, &self.track.histogram_times, after, until);
@@ -444,6 +458,12 @@ impl<'t> Windows<'t> {
             false => self.weights[histograms.end] - self.weights[histograms.start],
         };
         floats.len() as u64 + of_histograms
+    }
+
+    /// The weight of what the window before had not.
+    fn n_new(&self) -> u64 {
+        let from = |window: &Range<usize>, known: usize| window.start.max(known)..window.end;
+        self.weight(&from(&self.floats, self.known.0), &from(&self.histograms, self.known.1))
     }
 }
 

@@ -38,9 +38,7 @@ impl Evaluator<'_> {
         debug_assert!(is_range(expr), "only selectors and subqueries are range vectors");
         if let ExprKind::Subquery(subquery) = &expr.kind {
             let (inner, (mut rows, counted)) = self.subquery(subquery, grid)?;
-            if let Some(samples) = self.samples().first_mut() {
-                *samples += counted.iter().sum::<u64>();
-            }
+            self.samples().whole_subquery(&counted);
             let mut collector = Collector::new(self, inner);
             rows.emit_all(&mut |row| collector.take(&row))?;
             return Ok(sorted(collector.finish()));

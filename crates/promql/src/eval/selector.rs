@@ -146,10 +146,11 @@ impl Evaluator<'_> {
 
     fn count(&self, floats: &[f64], histograms: &[Cell]) {
         let mut samples = self.samples();
-        for (count, value) in samples.iter_mut().zip(floats) {
+        let looked_at = samples.looked_at();
+        for (count, value) in looked_at.iter_mut().zip(floats) {
             *count += u64::from(!model::is_empty_cell(*value));
         }
-        for (count, cell) in samples.iter_mut().zip(histograms) {
+        for (count, cell) in looked_at.iter_mut().zip(histograms) {
             *count += cell.as_ref().map_or(0, |histogram| super::decode::weight(histogram));
         }
     }

@@ -3,14 +3,14 @@
 
 use std::cell::RefCell;
 
-use super::{EvalError, Evaluator, Grid, Row, Sink, Vector};
+use super::{EvalError, Evaluator, Grid, Row, Sink, Tally, Vector};
 use crate::annotations::Notices;
 use crate::ast::{Expr, Span};
 
 /// What came of the first of several equal aggregations.
 pub(super) struct Kept {
     rows: Vector,
-    samples: Vec<u64>,
+    samples: Tally,
     notices: Notices,
     /// Where the first one stands.
     at: Span,
@@ -36,9 +36,7 @@ impl Evaluator<'_> {
             None => self.compute(expr, grid, n)?,
         };
         kept.left = kept.left.saturating_sub(1);
-        for (samples, looked_at) in self.samples().iter_mut().zip(&kept.samples) {
-            *samples += looked_at;
-        }
+        self.samples().add(&kept.samples);
         self.notices().absorb(&kept.notices, kept.at, expr.span);
         if kept.left == 0 {
             return self.emit(kept.rows, sink);

@@ -275,6 +275,28 @@ fn samples_are_counted_by_the_step_that_looks_at_them() {
 }
 
 #[test]
+fn samples_are_read_by_the_first_step_that_needs_them() {
+    let data = [counter()];
+    let read = |query: &str| {
+        let options = EvalOptions { stats_per_step: true, ..EvalOptions::range(201_000, 231_000, 10_000) };
+        let stats = evaluate(query, &options, &data).unwrap().stats;
+        let per_step: Vec<u64> = stats.read_per_step.iter().map(|(_, n)| *n).collect();
+        assert_eq!(stats.samples_read, per_step.iter().sum::<u64>(), "{query}");
+        per_step
+    };
+    assert_eq!(read("x_total"), [1, 1, 1, 1]);
+    assert_eq!(read("sum_over_time(x_total[60s])"), [6, 1, 1, 1]);
+    assert_eq!(read("sum_over_time(x_total[5s])"), [1, 1, 1, 1]);
+    assert_eq!(read("x_total @ 100"), [1, 0, 0, 0]);
+    assert_eq!(read("predict_linear(x_total[60s] @ 100, 5)"), [6, 0, 0, 0]);
+    // Each evaluation of the subquery reads one sample, for the first step that uses it.
+    assert_eq!(read("sum_over_time(x_total[30s:5s])"), [6, 2, 2, 2]);
+    // What lies between the windows is evaluated for nobody.
+    assert_eq!(read("sum_over_time(x_total[4s:1s])"), [4, 4, 4, 4]);
+    assert_eq!(read("sum(x_total) + sum(x_total)"), [2, 2, 2, 2]);
+}
+
+#[test]
 fn an_evaluation_ends_at_its_limits() {
     let data = [counter()];
     let range = EvalOptions::range(0, 10 * MINUTE, 10_000);

@@ -77,6 +77,8 @@ pub(crate) fn add_stats(sum: &mut QueryStats, part: &QueryResult) {
     sum.queue_secs = sum.queue_secs.max(stats.queue_secs);
     sum.total_samples += stats.total_samples;
     sum.samples_per_step.extend_from_slice(&stats.samples_per_step);
+    sum.samples_read += stats.samples_read;
+    sum.samples_read_per_step.extend_from_slice(&stats.samples_read_per_step);
     sum.peak_samples = sum.peak_samples.max(stats.peak_samples);
     sum.n_series = sum.n_series.max(stats.n_series);
     sum.select.add(stats.select);

@@ -321,14 +321,16 @@ fn sample(series: MatrixSeries) -> Result<VectorSample, Malformed> {
 }
 
 fn stats_to_wire(stats: &QueryStats) -> firn::QueryStats {
-    let per_step = |out: &mut Vec<u8>| {
-        stats.samples_per_step.iter().for_each(|(step, n)| put_i64s(out, &[*step, *n as i64]));
+    let per_step = |steps: &[(i64, u64)]| {
+        column(|out: &mut Vec<u8>| steps.iter().for_each(|(step, n)| put_i64s(out, &[*step, *n as i64])))
     };
     firn::QueryStats {
         prepare_secs: stats.prepare_secs,
         eval_secs: stats.eval_secs,
         total_samples: stats.total_samples,
-        samples_per_step: column(per_step),
+        samples_per_step: per_step(&stats.samples_per_step),
+        samples_read: stats.samples_read,
+        samples_read_per_step: per_step(&stats.samples_read_per_step),
         peak_samples: stats.peak_samples,
         series: stats.n_series,
         queue_secs: stats.queue_secs,
@@ -337,21 +339,27 @@ fn stats_to_wire(stats: &QueryStats) -> firn::QueryStats {
 }
 
 fn stats(stats: firn::QueryStats) -> Result<QueryStats, Malformed> {
-    let numbers = i64s(&stats.samples_per_step)?;
-    let (steps, odd) = numbers.as_chunks::<2>();
-    if !odd.is_empty() {
-        return Err(Malformed("a step without its samples".to_string()));
-    }
     Ok(QueryStats {
         prepare_secs: stats.prepare_secs,
         eval_secs: stats.eval_secs,
         total_samples: stats.total_samples,
-        samples_per_step: steps.iter().map(|[step, n]| (*step, *n as u64)).collect(),
+        samples_per_step: per_step(&stats.samples_per_step)?,
+        samples_read: stats.samples_read,
+        samples_read_per_step: per_step(&stats.samples_read_per_step)?,
         peak_samples: stats.peak_samples,
         n_series: stats.series,
         queue_secs: stats.queue_secs,
         select: select_stats(stats.select.unwrap_or_default()),
     })
+}
+
+fn per_step(column: &[u8]) -> Result<Vec<(i64, u64)>, Malformed> {
+    let numbers = i64s(column)?;
+    let (steps, odd) = numbers.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(Malformed("a step without its samples".to_string()));
+    }
+    Ok(steps.iter().map(|[step, n]| (*step, *n as u64)).collect())
 }
 
 pub(crate) fn select_stats_to_wire(stats: SelectStats) -> firn::SelectStats {

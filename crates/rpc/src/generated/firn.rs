@@ -1832,6 +1832,11 @@ pub struct QueryStats {
     pub select: ::core::option::Option<SelectStats>,
     #[prost(double, tag = "8")]
     pub queue_secs: f64,
+    #[prost(uint64, tag = "9")]
+    pub samples_read: u64,
+    /// Pairs of i64 and u64.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub samples_read_per_step: ::prost::bytes::Bytes,
 }
 /// Generated client implementations.
 pub mod frontend_client {

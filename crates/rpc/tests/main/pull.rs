@@ -136,13 +136,16 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn stats() -> impl Strategy<Value = QueryStats> {
-    let per_step = prop::collection::vec(any::<(i64, u64)>(), 0..4);
-    (any::<[u64; 6]>(), per_step).prop_map(|([a, b, c, d, e, f], samples_per_step)| QueryStats {
+    let per_step = || prop::collection::vec(any::<(i64, u64)>(), 0..4);
+    let all = (any::<[u64; 7]>(), per_step(), per_step());
+    all.prop_map(|([a, b, c, d, e, f, g], samples_per_step, samples_read_per_step)| QueryStats {
         prepare_secs: 0.25,
         eval_secs: 0.5,
         queue_secs: 0.125,
         total_samples: a,
         samples_per_step,
+        samples_read: g,
+        samples_read_per_step,
         peak_samples: b,
         n_series: c,
         select: SelectStats { n_samples: d, n_requests: e, n_bytes: f },
