@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use runtime::{Clock, ManualClock, MemoryPart};
 use scan::Scan;
 use wal::MemoryFiles;
-use wire::{LabelsRequest, Push, Select, SelectBudget, SelectRequest};
+use wire::{LabelsRequest, Projection, Push, Select, SelectBudget, SelectRequest};
 
 pub(crate) const MINUTE: i64 = 60_000;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
@@ -257,6 +257,7 @@ pub(crate) fn everything(min_table_version: Option<u64>) -> SelectRequest {
         matchers: vec![matcher("__name__", MatcherOp::NotEqual, "")],
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version,
     }

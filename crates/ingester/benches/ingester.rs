@@ -15,7 +15,7 @@ use object_store::memory::InMemory;
 use runtime::{Clock, MemoryPart};
 use tokio::runtime::Runtime;
 use wal::MemoryFiles;
-use wire::{Push, Select, SelectBudget, SelectRequest};
+use wire::{Projection, Push, Select, SelectBudget, SelectRequest};
 
 const SHARDS: Shards = Shards { count: 4, spread: 1 };
 const N_SERIES: usize = 2000;
@@ -193,6 +193,7 @@ fn select_one_metric_of_ten_targets(bencher: Bencher<'_, '_>) {
         ],
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };

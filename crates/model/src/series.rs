@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Histogram, Labels, is_empty_cell, resolve};
+use crate::{Histogram, Labels, SeriesId, is_empty_cell, resolve};
 
 /// Values over a timeline that may be shared with other series. A cell may be empty ([`crate::EMPTY`]).
 #[derive(Debug, Clone)]
@@ -25,8 +25,10 @@ pub struct HistogramPoint {
 /// What is known of one series in a range of time: what a select returns, what a cut hands to the block writer.
 #[derive(Debug, Clone)]
 pub struct SeriesData {
-    /// The labels.
+    /// The labels, or those of them that are looked at.
     pub labels: Labels,
+    /// The identity, where the labels are not all there.
+    pub id: Option<SeriesId>,
     /// Float samples; columns may overlap in time until [`SeriesData::merged`].
     pub floats: Vec<FloatColumn>,
     /// Start timestamps of float samples as (timestamp, start timestamp), ascending; sparse.
@@ -59,7 +61,12 @@ impl FloatColumn {
 impl SeriesData {
     /// A series without samples.
     pub fn new(labels: Labels) -> SeriesData {
-        SeriesData { labels, floats: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
+        SeriesData { labels, id: None, floats: Vec::new(), starts: Vec::new(), histograms: Vec::new() }
+    }
+
+    /// The identity of the series.
+    pub fn identity(&self) -> SeriesId {
+        self.id.unwrap_or_else(|| self.labels.id())
     }
 
     /// One dense column at most, ascending; where columns disagree on a timestamp, [`resolve`] decides.

@@ -13,8 +13,9 @@ use promql::{Enabled, EvalError, EvalOptions, Evaluated, Experimental, Plan, Pla
 use runtime::{Clock, MemoryPart, TraceContext};
 use tokio::sync::oneshot;
 use wire::{
-    Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Query, QueryError,
-    QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectRequest, SelectStats,
+    Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Projection, Query,
+    QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectRequest,
+    SelectStats,
 };
 
 mod raw;
@@ -417,6 +418,7 @@ async fn select(
             matchers: spec.matchers.clone(),
             range: spec.range,
             within: None,
+            projection: Projection::All,
             budget: Arc::clone(budget),
             min_table_version: wanted.table_version,
         };

@@ -3,7 +3,7 @@
 use model::TimeRange;
 
 use crate::world::{DAY, HOUR, World, floats, is, scan_of, scrapes, tenant};
-use wire::{Select as _, SelectBudget, SelectRequest};
+use wire::{Projection, Select as _, SelectBudget, SelectRequest};
 
 /// How many metrics each of how many hosts has.
 #[derive(Clone, Copy)]
@@ -69,6 +69,7 @@ async fn check(fleet: Fleet, row_group_rows: usize, at_most: u64) {
             ],
             range: TimeRange::new(DAY, DAY + 24 * HOUR),
             within: None,
+            projection: Projection::All,
             budget: SelectBudget::unlimited(),
             min_table_version: None,
         };

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use model::TimeRange;
 use object_store::{ObjectStoreExt as _, PutPayload};
-use wire::{Meter, Select as _, SelectBudget, SelectError, SelectRequest};
+use wire::{Meter, Projection, Select as _, SelectBudget, SelectError, SelectRequest};
 
 use crate::world::{DAY, World, floats, scan_of, scrapes, tenant};
 
@@ -28,6 +28,7 @@ async fn ask(world: &World, budget: SelectBudget) -> Result<usize, SelectError> 
         matchers: Vec::new(),
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: Arc::new(budget),
         min_table_version: None,
     };
@@ -71,6 +72,7 @@ async fn a_file_with_other_bytes_is_an_error_and_never_a_panic() {
             matchers: Vec::new(),
             range: TimeRange::ALL,
             within: None,
+            projection: Projection::All,
             budget: SelectBudget::unlimited(),
             min_table_version: None,
         };

@@ -1,6 +1,6 @@
 use model::{Matcher, MatcherOp, TimeRange};
 use object_store::ObjectStoreExt as _;
-use wire::{Select as _, SelectBudget, SelectRequest};
+use wire::{Projection, Select as _, SelectBudget, SelectRequest};
 
 use crate::world::{DAY, HOUR, World, floats, is, scan_of, scrapes, tenant};
 
@@ -68,6 +68,7 @@ async fn rows_that_were_read_are_not_read_again_whatever_part_of_them_is_asked_f
         matchers: metric(),
         range,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };
@@ -153,6 +154,7 @@ async fn a_file_that_is_gone_is_planned_around_once() {
         matchers: Vec::new(),
         range,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };
@@ -179,6 +181,7 @@ async fn a_select_reflects_the_version_it_was_told() {
         matchers: Vec::new(),
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version,
     };

@@ -7,7 +7,7 @@ use bucket::{Bucket, Commit, Deps, LogTable, Table, Txn};
 use model::{FloatColumn, Labels, Matcher, MatcherOp, SeriesData, TenantId, TimeRange};
 use runtime::{Clock, MemoryPart};
 use scan::Scan;
-use wire::{LabelsRequest, Select as _, SelectBudget, SelectRequest, Selected};
+use wire::{LabelsRequest, Projection, Select as _, SelectBudget, SelectRequest, Selected};
 
 use crate::store::TestStore;
 
@@ -72,7 +72,14 @@ impl World {
 
     pub(crate) async fn select(&self, matchers: Vec<Matcher>, range: TimeRange) -> Selected {
         let budget = SelectBudget::unlimited();
-        let request = SelectRequest { matchers, range, within: None, budget, min_table_version: None };
+        let request = SelectRequest {
+            matchers,
+            range,
+            within: None,
+            projection: Projection::All,
+            budget,
+            min_table_version: None,
+        };
         self.scan.select(&tenant(), &request).await.unwrap()
     }
 }

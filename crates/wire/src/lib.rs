@@ -23,7 +23,7 @@ pub use head_stats::{
 pub use push::{Push, PushError, Pushed, Refusal, RefusalReason};
 pub use query::{Held, Query, QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest};
 pub use select::{
-    LabelsRequest, Listed, MetadataRequest, Meter, SERIES_BYTES, Select, SelectBudget, SelectError,
-    SelectRequest, SelectStats, Selected, SeriesRange, Taken,
+    LabelsRequest, Listed, MetadataRequest, Meter, Projection, SERIES_BYTES, Select, SelectBudget,
+    SelectError, SelectRequest, SelectStats, Selected, SeriesRange, Taken,
 };
 pub use standing::{Fingerprint, Standing, StandingRequest};

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use model::{
-    Classify, ErrorKind, ExemplarSeries, Labels, Matcher, Metadata, SeriesData, TenantId, TimeRange,
-    compare_runs,
+    Classify, ErrorKind, ExemplarSeries, Labels, METRIC_NAME, Matcher, Metadata, SeriesData, TenantId,
+    TimeRange, compare_runs,
 };
 use runtime::MemoryPart;
 
@@ -14,7 +14,8 @@ use crate::{HeadStats, HeadStatsRequest, Standing, StandingRequest};
 /// Answers for the series that match, out of the head or out of the table.
 #[async_trait]
 pub trait Select: Send + Sync {
-    /// The series that match with their samples in the range, sorted by labels. Their columns may still overlap.
+    /// The series that match with their samples in the range, sorted by labels unless fewer labels are wanted
+    /// ([`Projection`]). Their columns may still overlap.
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError>;
 
     /// The series that match and have a sample near the range, sorted.
@@ -86,6 +87,33 @@ impl SeriesRange {
     }
 }
 
+/// Which labels of the series are looked at: what an aggregation groups by. The name of the metric is always wanted.
+///
+/// An answer may ignore this and give whole labels in their order. Where it does not, its series have no order, several
+/// may show the same labels, and each tells its identity ([`SeriesData::id`]).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Projection {
+    /// All, and the series in the order of their labels.
+    #[default]
+    All,
+    /// These, sorted.
+    Only(Arc<[String]>),
+    /// All but these, sorted.
+    Without(Arc<[String]>),
+}
+
+impl Projection {
+    /// Whether a label is wanted.
+    pub fn wants(&self, name: &[u8]) -> bool {
+        let is_among = |names: &[String]| names.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
+        match self {
+            Projection::All => true,
+            Projection::Only(names) => name == METRIC_NAME.as_bytes() || is_among(names),
+            Projection::Without(names) => name == METRIC_NAME.as_bytes() || !is_among(names),
+        }
+    }
+}
+
 /// Which samples are wanted.
 #[derive(Debug, Clone)]
 pub struct SelectRequest {
@@ -95,6 +123,8 @@ pub struct SelectRequest {
     pub range: TimeRange,
     /// Only these of the series, if not all: a large answer is asked for in parts.
     pub within: Option<SeriesRange>,
+    /// Which of their labels are looked at.
+    pub projection: Projection,
     /// What the query may still use.
     pub budget: Arc<SelectBudget>,
     /// The table version that the answer must at least reflect: what the head said when it was asked. A select of
@@ -140,7 +170,7 @@ pub struct Listed<T> {
 /// The answer to a select.
 #[derive(Debug, Clone, Default)]
 pub struct Selected {
-    /// Series sorted by labels.
+    /// Series sorted by labels, unless a projection was asked for.
     pub series: Vec<SeriesData>,
     /// The newest table version that the answering ingester had seen after its view was taken; the stored part
     /// must be read at this version or a later one so that no sample falls between.

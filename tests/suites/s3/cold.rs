@@ -9,7 +9,7 @@ use model::{FloatColumn, Labels, Matcher, MatcherOp, SeriesData, TenantId, TimeR
 use runtime::{Clock, MemoryPart};
 use scan::Scan;
 use system_tests::{FaultProxy, StoreKind};
-use wire::{Select as _, SelectBudget, SelectRequest};
+use wire::{Projection, Select as _, SelectBudget, SelectRequest};
 
 use super::table::open;
 use super::{over, store};
@@ -59,6 +59,7 @@ async fn one_series(bucket: &Arc<Bucket>, metric: usize, host: usize) -> usize {
         matchers: vec![is("__name__", name(metric)), is("instance", instance(host))],
         range: TimeRange::new(MIDNIGHT, MIDNIGHT + DAY_MS),
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version: None,
     };

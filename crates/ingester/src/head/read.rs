@@ -161,6 +161,6 @@ impl Collected {
     pub(super) fn into_series(mut self, labels: Labels) -> SeriesData {
         self.starts.sort_unstable();
         self.histograms.sort_by_key(|point| point.timestamp);
-        SeriesData { labels, floats: self.floats, starts: self.starts, histograms: self.histograms }
+        SeriesData { labels, id: None, floats: self.floats, starts: self.starts, histograms: self.histograms }
     }
 }

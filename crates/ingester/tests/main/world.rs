@@ -17,7 +17,7 @@ use runtime::{Clock, ManualClock, MemoryPart};
 use scan::Scan;
 use testkit::store::FaultyStore;
 use wal::MemoryFiles;
-use wire::{Push, PushError, Pushed, Select, SelectBudget, SelectRequest};
+use wire::{Projection, Push, PushError, Pushed, Select, SelectBudget, SelectRequest};
 
 pub(crate) const SHARDS: Shards = Shards { count: 4, spread: 1 };
 
@@ -313,6 +313,7 @@ pub(crate) fn everything(min_table_version: Option<u64>) -> SelectRequest {
         matchers: vec![Matcher::new("__name__", MatcherOp::NotEqual, "").unwrap()],
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: SelectBudget::unlimited(),
         min_table_version,
     }

@@ -53,6 +53,7 @@ impl Select for World {
         let value = f64::from(tenant.as_str().as_bytes()[0]);
         let data = |labels| SeriesData {
             labels,
+            id: None,
             floats: vec![FloatColumn::new(vec![request.range.end], vec![value])],
             starts: vec![],
             histograms: vec![],

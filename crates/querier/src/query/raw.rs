@@ -8,7 +8,10 @@ use limits::{Limits, PromDuration};
 use model::{SeriesData, TenantIds, TimeRange};
 use runtime::TraceContext;
 use tokio::sync::oneshot;
-use wire::{Held, Meter, QueryError, Raw, RawRequest, SelectBudget, SelectError, SelectRequest, SelectStats};
+use wire::{
+    Held, Meter, Projection, QueryError, Raw, RawRequest, SelectBudget, SelectError, SelectRequest,
+    SelectStats,
+};
 
 use super::{Inner, query_timeout};
 use crate::federation::{self, Federation};
@@ -107,6 +110,7 @@ async fn select_any(
             matchers: matchers.clone(),
             range: request.range,
             within: request.within.clone(),
+            projection: Projection::All,
             budget: Arc::clone(budget),
             min_table_version: None,
         };

@@ -4,7 +4,8 @@ use std::time::Instant;
 use model::{Matcher, MatcherOp, TimeRange};
 use runtime::MemoryPart;
 use wire::{
-    LabelsRequest, MetadataRequest, Meter, QueryRequest, RawRequest, SelectBudget, SelectRequest, SeriesRange,
+    LabelsRequest, MetadataRequest, Meter, Projection, QueryRequest, RawRequest, SelectBudget, SelectRequest,
+    SeriesRange,
 };
 
 use super::{Malformed, labels, run};
@@ -91,6 +92,7 @@ pub(crate) fn select_request(
         matchers: matchers(&request.matchers)?,
         range: TimeRange::new(request.start_ms, request.end_ms),
         within: request.within.as_ref().map(within).transpose()?,
+        projection: Projection::All,
         budget,
         min_table_version: request.min_table_version,
     })

@@ -9,7 +9,7 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use rpc::Config;
 use runtime::TraceContext;
 use wire::{
-    Admin, AdminError, HeadStatsRequest, LabelsRequest, MetadataRequest, Push, PushError, Pushed,
+    Admin, AdminError, HeadStatsRequest, LabelsRequest, MetadataRequest, Projection, Push, PushError, Pushed,
     RefusalReason, Select, SelectBudget, SelectError, SelectRequest, SelectStats, Selected,
 };
 
@@ -104,6 +104,7 @@ async fn what_is_asked_arrives_as_it_was_asked() {
         matchers: matchers.clone(),
         range,
         within: None,
+        projection: Projection::All,
         budget: Arc::clone(&budget),
         min_table_version: Some(0),
     };

@@ -14,8 +14,8 @@ use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use server::Bound;
 use wire::{
     Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest,
-    Meter, Push, PushError, Pushed, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, Select,
-    SelectBudget, SelectError, SelectRequest, Selected, Standing, StandingRequest,
+    Meter, Projection, Push, PushError, Pushed, Query, QueryError, QueryRequest, QueryResult, Raw,
+    RawRequest, Select, SelectBudget, SelectError, SelectRequest, Selected, Standing, StandingRequest,
 };
 
 pub(crate) fn tenant() -> TenantId {
@@ -442,6 +442,7 @@ pub(crate) fn select_all(budget: &Arc<SelectBudget>) -> SelectRequest {
         matchers: vec![],
         range: TimeRange::ALL,
         within: None,
+        projection: Projection::All,
         budget: Arc::clone(budget),
         min_table_version: None,
     }
