@@ -154,8 +154,8 @@ pub enum DurationNode {
     Range,
     /// A signed term.
     Unary(UnaryOp, Box<DurationNode>),
-    /// `+ - * / % ^`
-    Binary(BinaryOp, Box<DurationNode>, Box<DurationNode>),
+    /// `+ - * / % ^`; the span is for messages.
+    Binary(BinaryOp, Box<DurationNode>, Box<DurationNode>, Span),
     /// `min_of(a, b)`
     MinOf(Box<DurationNode>, Box<DurationNode>),
     /// `max_of(a, b)`

@@ -1,7 +1,8 @@
 //! Duration expressions, once the query's range and step are known.
 
-use crate::ast::{BinaryOp, DurationExpr, DurationNode, Expr, ExprKind, Span, UnaryOp};
+use crate::ast::{BinaryOp, DurationExpr, DurationNode, Expr, ExprKind, UnaryOp};
 use crate::error::ParseError;
+use crate::go_math;
 use crate::parser::is_out_of_range;
 use crate::walk::{Descend, walk_mut};
 
@@ -51,7 +52,7 @@ impl Context {
     fn resolve(&self, duration: Option<&mut DurationExpr>, may_be_negative: bool) -> Result<(), ParseError> {
         let Some(duration) = duration else { return Ok(()) };
         let DurationExpr::Computed(node, span) = duration else { return Ok(()) };
-        let seconds = self.seconds(node, *span)?;
+        let seconds = self.seconds(node)?;
         let refused = if !seconds.is_finite() {
             Some("duration is NaN or infinite")
         } else if seconds <= 0.0 && !may_be_negative {
@@ -68,25 +69,17 @@ impl Context {
         Ok(())
     }
 
-    fn seconds(&self, node: &DurationNode, span: Span) -> Result<f64, ParseError> {
+    fn seconds(&self, node: &DurationNode) -> Result<f64, ParseError> {
         Ok(match node {
             DurationNode::Number(number) => number.value,
             DurationNode::Step => self.step,
             DurationNode::Range => self.range,
-            DurationNode::Paren(inner) | DurationNode::Unary(UnaryOp::Plus, inner) => {
-                self.seconds(inner, span)?
-            }
-            DurationNode::Unary(UnaryOp::Minus, inner) => -self.seconds(inner, span)?,
-            DurationNode::MinOf(a, b) => {
-                let (a, b) = (self.seconds(a, span)?, self.seconds(b, span)?);
-                if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
-            }
-            DurationNode::MaxOf(a, b) => {
-                let (a, b) = (self.seconds(a, span)?, self.seconds(b, span)?);
-                if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-            }
-            DurationNode::Binary(op, a, b) => arithmetic(*op, self.seconds(a, span)?, self.seconds(b, span)?)
-                .map_err(|message| ParseError::of_bytes(span, message))?,
+            DurationNode::Paren(inner) | DurationNode::Unary(UnaryOp::Plus, inner) => self.seconds(inner)?,
+            DurationNode::Unary(UnaryOp::Minus, inner) => -self.seconds(inner)?,
+            DurationNode::MinOf(a, b) => go_math::min(self.seconds(a)?, self.seconds(b)?),
+            DurationNode::MaxOf(a, b) => go_math::max(self.seconds(a)?, self.seconds(b)?),
+            DurationNode::Binary(op, a, b, span) => arithmetic(*op, self.seconds(a)?, self.seconds(b)?)
+                .map_err(|message| ParseError::of_bytes(*span, message))?,
         })
     }
 }
@@ -100,7 +93,7 @@ fn arithmetic(op: BinaryOp, a: f64, b: f64) -> Result<f64, &'static str> {
         BinaryOp::Div => Ok(a / b),
         BinaryOp::Mod if b == 0.0 => Err("modulo by zero"),
         BinaryOp::Mod => Ok(a % b),
-        BinaryOp::Pow => Ok(a.powf(b)),
+        BinaryOp::Pow => Ok(go_math::pow(a, b)),
         _ => Err("operator is not allowed in a duration"),
     }
 }
@@ -130,8 +123,14 @@ mod tests {
     #[test]
     fn a_duration_that_is_none_is_refused() {
         check("foo[step() - 5]", Err("4:14: duration must be greater than 0"));
-        check("foo[1h / (step() - 5)]", Err("4:21: division by zero"));
-        check("foo[1h % (step() - 5)]", Err("4:21: modulo by zero"));
+        check("foo[1h / (step() - 5)]", Err("4:20: division by zero"));
+        check("foo[1h % (step() - 5)]", Err("4:20: modulo by zero"));
+        check("foo[1m + 1h / (step() - 5)]", Err("9:25: division by zero"));
+        check("foo[--(-5m)]", Err("4:10: duration must be greater than 0"));
+        check("foo[-min_of(1m, (2m))]", Err("4:19: duration must be greater than 0"));
+        check("foo offset (2 ^ 43 * 1m)", Err("12:23: duration is out of range"));
+        check("foo offset (1m) / NaN", Err("11:21: duration is NaN or infinite"));
+        check("foo offset NaN", Ok("foo offset -106751d23h47m16s854ms"));
         check("foo[10 ^ 400]", Err("4:12: duration is NaN or infinite"));
         check("foo[10 ^ 200]", Err("4:12: duration is out of range"));
         check("foo offset (step() - 6)", Ok("foo offset -1s"));

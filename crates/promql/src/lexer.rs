@@ -102,6 +102,9 @@ enum Mode {
     Duration,
 }
 
+const DIGITS: &str = "0123456789";
+const HEX_DIGITS: &str = "0123456789abcdefABCDEF";
+
 struct Lexer<'a> {
     query: &'a str,
     pos: usize,
@@ -281,10 +284,8 @@ impl Lexer<'_> {
                 return self.number_or_duration();
             }
             c => match self.duration_word(c) {
-                Some(word) => {
-                    self.duration_seen = true;
-                    TokenKind::Preprocessor(word)
-                }
+                // A step may only follow where there was a number, as in Prometheus.
+                Some(word) => TokenKind::Preprocessor(word),
                 None => {
                     return Err(format!("unexpected character in duration expression: {}", show(Some(c))));
                 }
@@ -407,45 +408,51 @@ impl Lexer<'_> {
         Err(format!("bad number or duration syntax: {}", text::quote(self.text())))
     }
 
-    /// Goes over what may be a number; whether it is one is seen when it is read.
+    /// Goes over what may be a number; whether it is one is seen when it is read. As in Prometheus a point that comes
+    /// first, or behind a zero that does, is not counted: `0..5` is a number as far as this goes, `1..5` is none. An `e`
+    /// is an exponent among hexadecimal digits too, unless it follows one that is none.
     fn scan_number(&mut self) -> bool {
-        let hex = self.rest().starts_with("0x") || self.rest().starts_with("0X");
-        if hex {
-            self.pos += 2;
-            self.skip_while(|c| c.is_ascii_hexdigit() || c == '_');
-            return !self.peek().is_some_and(|c| is_alphanumeric(c) || c == '.');
+        let is_hex = self.accept("0") && self.accept("xX");
+        let digits = if is_hex { HEX_DIGITS } else { DIGITS };
+        if is_hex {
+            self.accept("_");
         }
+        self.accept(".");
+        self.accept(digits);
         let (mut dot, mut exponent) = (false, false);
-        while let Some(c) = self.peek() {
-            let next = self.rest().chars().nth(1);
+        while let Some(c) = self.peek().filter(|c| digits.contains(*c) || "._eE".contains(*c)) {
             match c {
-                '0'..='9' => self.pos += 1,
-                '.' if !dot && !matches!(next, Some('_' | '.')) => {
-                    dot = true;
+                '.' => {
                     self.pos += 1;
-                }
-                'e' | 'E' if !exponent => {
-                    exponent = true;
-                    self.pos += 1;
-                    if matches!(self.peek(), Some('+' | '-')) {
-                        self.pos += 1;
-                    }
-                    if matches!(self.peek(), None | Some('.' | '_' | 'e' | 'E')) {
+                    if std::mem::replace(&mut dot, true) || self.accept("_.") || is_hex {
                         return false;
                     }
                 }
-                '_' if !matches!(next, None | Some('.' | '_' | 'e' | 'E')) => self.pos += 1,
-                '.' | 'e' | 'E' | '_' => {
+                'e' | 'E' => {
                     self.pos += 1;
-                    if c != 'e' && c != 'E' {
-                        self.accept("._eE");
+                    if std::mem::replace(&mut exponent, true) {
+                        return false;
                     }
-                    return false;
+                    self.accept("+-");
+                    if !self.is_followed_well() {
+                        return false;
+                    }
                 }
-                _ => break,
+                '_' => {
+                    self.pos += 1;
+                    if !self.is_followed_well() {
+                        return false;
+                    }
+                }
+                _ => self.skip_while(|c| digits.contains(c)),
             }
         }
         !self.peek().is_some_and(is_alphanumeric)
+    }
+
+    /// Whether an exponent or an underscore may end here; what may not follow it is passed.
+    fn is_followed_well(&mut self) -> bool {
+        !self.accept("._eE") && self.peek().is_some()
     }
 
     /// Goes over the rest of a duration whose first digits have been passed.
@@ -625,10 +632,13 @@ mod tests {
             "Number:1 Number:.5 Number:2. Number:1e-3 Number:0xFf Number:1_000 Duration:5m Duration:1h30m \
              Duration:1ms Number:Inf Eof:",
         );
-        for bad in ["1.2.3", "1e", "5mm3x", "0x", "1__0", "3foo", "0xfg", "1e+"] {
+        for bad in ["1.2.3", "1..5", "1e", "5mm3x", "1__0", "3foo", "0xfg", "1e+", "0x1e", "0x1.5"] {
             let tokens = tokenize(bad);
-            let ends_in_error = tokens.list.last().map(|t| t.kind) == Some(TokenKind::Error);
-            assert!(ends_in_error || bad == "0x", "{bad}");
+            assert_eq!(tokens.list.last().map(|t| t.kind), Some(TokenKind::Error), "{bad}");
+        }
+        // What they mean is seen when they are read.
+        for odd in ["0x", "0..5", ".1.2", "0.1.2", "0x1e5", "0x1e+5", "00.1"] {
+            check(odd, &format!("Number:{odd} Eof:"));
         }
     }
 

@@ -9,6 +9,7 @@ mod error;
 mod eval;
 mod experimental;
 mod functions;
+mod go_math;
 pub mod histogram;
 mod lexer;
 mod number;

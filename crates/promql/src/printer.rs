@@ -71,7 +71,7 @@ impl Display for DurationNode {
             DurationNode::Range => f.write_str("range()"),
             DurationNode::Unary(UnaryOp::Plus, inner) => write!(f, "{inner}"),
             DurationNode::Unary(sign, inner) => write!(f, "{}{inner}", sign.symbol()),
-            DurationNode::Binary(op, lhs, rhs) => write!(f, "{lhs} {} {rhs}", op.symbol()),
+            DurationNode::Binary(op, lhs, rhs, _) => write!(f, "{lhs} {} {rhs}", op.symbol()),
             DurationNode::MinOf(a, b) => write!(f, "min_of({a}, {b})"),
             DurationNode::MaxOf(a, b) => write!(f, "max_of({a}, {b})"),
             // Prometheus remembers that there were parentheses, not how many.

@@ -185,7 +185,7 @@ fn note_node(node: &DurationNode, add: &mut dyn FnMut(&str)) {
         DurationNode::Step => add("duration step()"),
         DurationNode::Range => add("duration range()"),
         DurationNode::Paren(inner) | DurationNode::Unary(_, inner) => note_node(inner, add),
-        DurationNode::MinOf(a, b) | DurationNode::MaxOf(a, b) | DurationNode::Binary(_, a, b) => {
+        DurationNode::MinOf(a, b) | DurationNode::MaxOf(a, b) | DurationNode::Binary(_, a, b, _) => {
             match node {
                 DurationNode::MinOf(..) => add("duration min_of()"),
                 DurationNode::MaxOf(..) => add("duration max_of()"),

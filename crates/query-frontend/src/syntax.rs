@@ -199,7 +199,7 @@ fn duration_node(out: &mut Json, term: &DurationNode, wrapped: bool) {
         DurationNode::Step => operation(out, "step", None, None, wrapped),
         DurationNode::Range => operation(out, "range", None, None, wrapped),
         DurationNode::Unary(sign, inner) => operation(out, sign.symbol(), None, Some(inner), wrapped),
-        DurationNode::Binary(op, lhs, rhs) => operation(out, op.symbol(), Some(lhs), Some(rhs), wrapped),
+        DurationNode::Binary(op, lhs, rhs, _) => operation(out, op.symbol(), Some(lhs), Some(rhs), wrapped),
         DurationNode::MinOf(a, b) => operation(out, "min_of", Some(a), Some(b), wrapped),
         DurationNode::MaxOf(a, b) => operation(out, "max_of", Some(a), Some(b), wrapped),
     }

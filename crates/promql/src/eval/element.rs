@@ -4,6 +4,7 @@ use model::ResetHint;
 
 use crate::annotations::{HistogramOperation, Notice};
 use crate::ast::BinaryOp;
+use crate::go_math;
 use crate::histogram::{Combined, FloatHistogram, HistogramOpError};
 
 /// One sample of an operand.
@@ -44,8 +45,8 @@ impl FloatOp {
             BinaryOp::Mul => FloatOp::Compute(|a, b| a * b),
             BinaryOp::Div => FloatOp::Compute(|a, b| a / b),
             BinaryOp::Mod => FloatOp::Compute(|a, b| a % b),
-            BinaryOp::Pow => FloatOp::Compute(f64::powf),
-            BinaryOp::Atan2 => FloatOp::Compute(f64::atan2),
+            BinaryOp::Pow => FloatOp::Compute(go_math::pow),
+            BinaryOp::Atan2 => FloatOp::Compute(go_math::atan2),
             BinaryOp::Eq => FloatOp::Compare(|a, b| a == b),
             BinaryOp::Ne => FloatOp::Compare(|a, b| a != b),
             BinaryOp::Lt => FloatOp::Compare(|a, b| a < b),

@@ -90,7 +90,9 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// `timestamp(selector)` and `start_timestamp(selector)`: when the found samples were taken.
+    /// `timestamp(selector)` and `start_timestamp(selector)`: when the found samples were taken. Beside `@` Prometheus
+    /// forgets the offset here once the samples are loaded: the newest of those loaded is taken, if it is not too old at
+    /// the time of `@`.
     pub(crate) fn time_rows(
         &self,
         selector: &VectorSelector,
@@ -99,19 +101,27 @@ impl Evaluator<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
-        self.sample_times(span, self.reference(selector), aspect, grid, sink)
+        let reference = self.reference(selector);
+        let lookback = self.plan.options.lookback_ms;
+        let (reference, lookback) = match reference.at {
+            Some(_) => {
+                let near = Reference { offset: reference.offset.max(0), ..reference };
+                (near, lookback.saturating_sub(reference.offset.saturating_abs()))
+            }
+            None => (reference, lookback),
+        };
+        self.sample_times(span, (reference, lookback), aspect, grid, sink)
     }
 
     /// The same for the series that were selected for a place of the query.
     pub(crate) fn sample_times(
         &self,
         span: Span,
-        reference: Reference,
+        (reference, lookback): (Reference, i64),
         aspect: Aspect,
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
-        let lookback = self.plan.options.lookback_ms;
         let mut floats = empty_cells(grid.steps);
         for series in self.selected(span)? {
             let mut any = false;

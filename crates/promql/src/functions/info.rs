@@ -108,12 +108,18 @@ pub(super) fn rows(
     };
     let targets = Targets::of(base.heads().iter().map(|head| &head.labels).filter(|labels| !is_info(labels)));
     let mut infos = Vector::new(grid.steps);
-    evaluator.sample_times(span, reference, Aspect::FloatTime, grid, &mut |row| {
-        if targets.include(row.labels) {
-            infos.push(row);
-        }
-        evaluator.account(&mut infos)
-    })?;
+    evaluator.sample_times(
+        span,
+        (reference, evaluator.plan.options.lookback_ms),
+        Aspect::FloatTime,
+        grid,
+        &mut |row| {
+            if targets.include(row.labels) {
+                infos.push(row);
+            }
+            evaluator.account(&mut infos)
+        },
+    )?;
     let mut output = Assembler::new(evaluator, grid.steps);
     let enrichment = Enrichment::new(&infos, data_matchers(call))?;
     for index in 0..base.len() {

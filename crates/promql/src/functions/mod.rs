@@ -19,6 +19,7 @@ use model::{Labels, is_empty_cell};
 
 use crate::ast::{Call, Expr, ExprKind, Span};
 use crate::eval::{Aspect, EvalError, Evaluator, Grid, Row, Sink, unparen};
+use crate::go_math;
 use window::RangeFunction;
 
 /// Hands each row of a call's result to `sink`.
@@ -75,8 +76,8 @@ pub(crate) fn scalars(evaluator: &Evaluator<'_>, call: &Call, grid: Grid) -> Res
             Some(step) if options.start_ms != options.end_ms => constant(step as f64 / 1000.0),
             _ => constant(0.0),
         },
-        "min_of" => pairwise(evaluator, call, grid, go_min),
-        "max_of" => pairwise(evaluator, call, grid, go_max),
+        "min_of" => pairwise(evaluator, call, grid, go_math::min),
+        "max_of" => pairwise(evaluator, call, grid, go_math::max),
         "scalar" => scalar(evaluator, call, grid),
         name => Err(EvalError::Execution(format!("unexpected error: unknown function {name}"))),
     }
@@ -115,19 +116,6 @@ fn string_argument(call: &Call, index: usize) -> Result<&str, EvalError> {
         ExprKind::String(text) => Ok(text),
         _ => Err(EvalError::Execution(format!("unexpected error: {} wants a string", call.func.name))),
     }
-}
-
-/// `max` as Go has it: NaN if either is.
-fn go_max(a: f64, b: f64) -> f64 {
-    if a.is_infinite() && a > 0.0 || b.is_infinite() && b > 0.0 {
-        return f64::INFINITY;
-    }
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-}
-
-/// `min` as Go has it: NaN if either is.
-fn go_min(a: f64, b: f64) -> f64 {
-    -go_max(-a, -b)
 }
 
 fn pairwise(

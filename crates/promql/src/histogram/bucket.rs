@@ -3,6 +3,7 @@
 use super::FloatHistogram;
 use super::bounds::bound;
 use super::spans::indexed;
+use crate::go_math;
 
 /// One bucket of a native histogram.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +27,7 @@ impl Bucket {
         if linear {
             return (v - self.lower) / (self.upper - self.lower);
         }
-        let [lower, upper, v_log] = [self.lower, self.upper, v].map(|x| x.abs().log2());
+        let [lower, upper, v_log] = [self.lower, self.upper, v].map(|x| go_math::log2(x.abs()));
         if v > 0.0 { (v_log - lower) / (upper - lower) } else { 1.0 - (v_log - upper) / (lower - upper) }
     }
 

@@ -3,6 +3,7 @@
 use super::FloatHistogram;
 use super::bucket::Bucket;
 use super::kahan::kahan_add;
+use crate::go_math;
 
 /// What the user should know about a quantile. Observations of the value NaN are in the count and in no bucket, and
 /// are taken to be above all others.
@@ -212,10 +213,10 @@ fn interpolate(histogram: &FloatHistogram, bucket: Bucket, rank: f64) -> f64 {
     if histogram.uses_custom_buckets() || bucket.touches_zero() {
         return bucket.lower + (bucket.upper - bucket.lower) * fraction;
     }
-    let lower = bucket.lower.abs().log2();
-    let upper = bucket.upper.abs().log2();
+    let lower = go_math::log2(bucket.lower.abs());
+    let upper = go_math::log2(bucket.upper.abs());
     if bucket.lower > 0.0 {
-        return (lower + (upper - lower) * fraction).exp2();
+        return go_math::exp2(lower + (upper - lower) * fraction);
     }
-    -(upper + (lower - upper) * (1.0 - fraction)).exp2()
+    -go_math::exp2(upper + (lower - upper) * (1.0 - fraction))
 }

@@ -9,6 +9,8 @@ type Context<'c> = (&'c str, &'c str);
 /// A term and the number of levels in it.
 struct Term {
     node: DurationNode,
+    /// What Prometheus takes for its place: parentheses around what is computed are not of it, nor is the name of
+    /// `min_of`; what closes a parenthesis never is.
     span: Span,
     height: usize,
 }
@@ -39,8 +41,19 @@ impl Parser<'_> {
         } else {
             let start = self.peek().span.start;
             let sign = self.accept_sign();
-            let term = self.duration_primary(context)?;
-            self.signed_duration(sign, start, term)?
+            let in_paren = self.peek_at(1).span.start;
+            // Of a literal that is too large, its sign is to blame.
+            let blamed = sign.map(|_| Span { start, end: start + 1 });
+            let term = self.duration_primary(context, blamed)?;
+            match (sign, &term.node) {
+                // A plus before a parenthesis is forgotten, and where that began.
+                (Some(UnaryOp::Plus), DurationNode::Paren(inner)) => {
+                    let is_number = matches!(**inner, DurationNode::Number(_));
+                    let start = if is_number { in_paren } else { term.span.start };
+                    Term { span: Span { start, ..term.span }, ..term }
+                }
+                (sign, _) => self.signed_duration(sign, start, term)?,
+            }
         };
         Ok(term.finish())
     }
@@ -62,7 +75,7 @@ impl Parser<'_> {
             self.refuse_zero(op, op_span, &right.node)?;
             let span = Span { start: left.span.start, end: right.span.end };
             let height = left.height.max(right.height);
-            let node = DurationNode::Binary(op, Box::new(left.node), Box::new(right.node));
+            let node = DurationNode::Binary(op, Box::new(left.node), Box::new(right.node), span);
             left = self.term(node, span, height)?;
         }
         self.leave();
@@ -80,9 +93,15 @@ impl Parser<'_> {
 
     fn duration_operand(&mut self, context: Context<'_>) -> Parsed<Term> {
         let start = self.peek().span.start;
-        let Some(sign) = self.accept_sign() else { return self.duration_primary(context) };
+        let Some(sign) = self.accept_sign() else { return self.duration_primary(context, None) };
         let term = self.duration_expr(BinaryOp::Pow.precedence(), context)?;
-        self.signed_duration(Some(sign), start, term)
+        match (sign, &term.node) {
+            (UnaryOp::Minus, _) | (_, DurationNode::Number(_)) => {
+                self.signed_duration(Some(sign), start, term)
+            }
+            // A plus before what is computed is forgotten.
+            (UnaryOp::Plus, _) => Ok(term),
+        }
     }
 
     fn signed_duration(&mut self, sign: Option<UnaryOp>, start: usize, term: Term) -> Parsed<Term> {
@@ -96,11 +115,11 @@ impl Parser<'_> {
         self.term(DurationNode::Unary(sign, Box::new(term.node)), span, term.height)
     }
 
-    fn duration_primary(&mut self, context: Context<'_>) -> Parsed<Term> {
+    fn duration_primary(&mut self, context: Context<'_>, blamed: Option<Span>) -> Parsed<Term> {
         let token = self.peek();
         if let Some(number) = self.number()? {
             if is_out_of_range(number.value) {
-                return Err(self.error(token.span, "duration out of range"));
+                return Err(self.error(blamed.unwrap_or(token.span), "duration out of range"));
             }
             return self.term(DurationNode::Number(number), token.span, 0);
         }
@@ -109,8 +128,12 @@ impl Parser<'_> {
                 self.advance();
                 let inner = self.duration_expr(0, context)?;
                 self.expect(TokenKind::RightParen, context.0, context.1)?;
-                let node = DurationNode::Paren(Box::new(inner.node));
-                self.term(node, self.span_from(token.span.start), inner.height)
+                let start = match inner.node {
+                    DurationNode::Number(_) => token.span.start,
+                    _ => inner.span.start,
+                };
+                let span = Span { start, end: inner.span.end };
+                self.term(DurationNode::Paren(Box::new(inner.node)), span, inner.height)
             }
             TokenKind::Preprocessor(Preprocessor::Step) => self.constant(DurationNode::Step, context),
             TokenKind::Preprocessor(Preprocessor::Range) => self.constant(DurationNode::Range, context),
@@ -134,15 +157,15 @@ impl Parser<'_> {
         make: fn(Box<DurationNode>, Box<DurationNode>) -> DurationNode,
         context: Context<'_>,
     ) -> Parsed<Term> {
-        let name = self.advance();
+        self.advance();
         self.expect(TokenKind::LeftParen, context.0, context.1)?;
         let left = self.duration_expr(0, context)?;
         self.expect(TokenKind::Comma, context.0, context.1)?;
         let right = self.duration_expr(0, context)?;
         self.expect(TokenKind::RightParen, context.0, context.1)?;
         let height = left.height.max(right.height);
-        let node = make(Box::new(left.node), Box::new(right.node));
-        self.term(node, self.span_from(name.span.start), height)
+        let span = Span { start: left.span.start, end: right.span.end };
+        self.term(make(Box::new(left.node), Box::new(right.node)), span, height)
     }
 
     fn term(&self, node: DurationNode, span: Span, below: usize) -> Parsed<Term> {

@@ -3,8 +3,8 @@ use super::number::{parse_duration, parse_number};
 use super::selector::is_metric_name;
 use super::{Node, Parsed, Parser};
 use crate::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Expr, ExprKind, MatrixSelector, Number, RangeMode,
-    Span, Subquery, UnaryOp,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, DurationExpr, Expr, ExprKind, MatrixSelector, Number,
+    RangeMode, Span, Subquery, UnaryOp,
 };
 use crate::lexer::{Keyword, Preprocessor, Token, TokenKind};
 use crate::signature::Signature;
@@ -254,7 +254,7 @@ impl Parser<'_> {
         self.node(Expr { kind: ExprKind::Matrix(Box::new(matrix)), span }, 0)
     }
 
-    fn subquery(&mut self, node: Node, range: crate::ast::DurationExpr) -> Parsed {
+    fn subquery(&mut self, node: Node, range: DurationExpr) -> Parsed {
         let mut step = None;
         if self.peek().kind != TokenKind::RightBracket {
             let expected = "number, duration, step(), range(), or \"]\"";
@@ -283,7 +283,8 @@ impl Parser<'_> {
         if slot.is_some() {
             return Err(self.error(node.expr.span, "offset may not be set multiple times"));
         }
-        *slot = Some(offset);
+        // No offset at all, so that another may follow.
+        *slot = (offset != DurationExpr::Millis(0)).then_some(offset);
         node.expr.span = self.span_from(start);
         Ok(node)
     }

@@ -94,18 +94,21 @@ pub fn parse_duration_millis(text: &str) -> Result<i64, String> {
 }
 
 /// Whole milliseconds of a number of seconds; parts of a millisecond are dropped, as the engine drops them, unless
-/// they are what binary fractions leave over.
+/// they are what binary fractions leave over. A NaN is the least duration, as it is for Go on amd64.
 pub(crate) fn to_millis(seconds: f64) -> i64 {
+    if seconds.is_nan() {
+        return i64::MIN / 1_000_000;
+    }
     let millis = seconds * 1000.0;
     let nearest = millis.round();
     let is_whole = (millis - nearest).abs() <= nearest.abs() * 1e-12;
     if is_whole { nearest as i64 } else { millis as i64 }
 }
 
-/// Whether a duration of this many seconds has no nanoseconds in 64 bits.
+/// Whether a duration of this many seconds has no nanoseconds in 64 bits. A NaN is in range, as in Prometheus.
 pub(crate) fn is_out_of_range(seconds: f64) -> bool {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0 / SECOND;
-    !(-LIMIT..=LIMIT).contains(&seconds)
+    seconds.abs() > LIMIT
 }
 
 #[cfg(test)]

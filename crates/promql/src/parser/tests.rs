@@ -305,7 +305,7 @@ fn printed(node: &DurationNode) -> DurationNode {
             inner @ DurationNode::Paren(_) => inner,
             inner => DurationNode::Paren(Box::new(inner)),
         },
-        DurationNode::Binary(op, lhs, rhs) => DurationNode::Binary(*op, of(lhs), of(rhs)),
+        DurationNode::Binary(op, lhs, rhs, _) => DurationNode::Binary(*op, of(lhs), of(rhs), Span::default()),
         DurationNode::MinOf(a, b) => DurationNode::MinOf(of(a), of(b)),
         DurationNode::MaxOf(a, b) => DurationNode::MaxOf(of(a), of(b)),
         DurationNode::Number(_) | DurationNode::Step | DurationNode::Range => node.clone(),
@@ -364,7 +364,8 @@ fn duration_node() -> impl Strategy<Value = DurationNode> {
             (op, term.clone(), term.clone()).prop_map(|(op, a, b)| DurationNode::Binary(
                 op,
                 a.into(),
-                b.into()
+                b.into(),
+                Span::default()
             )),
             (term.clone(), term.clone()).prop_map(|(a, b)| DurationNode::MinOf(a.into(), b.into())),
             (term.clone(), term.clone()).prop_map(|(a, b)| DurationNode::MaxOf(a.into(), b.into())),
@@ -508,6 +509,9 @@ fn rate_of_range() -> impl Strategy<Value = Expr> {
 
 fn subquery(inner: BoxedStrategy<Expr>) -> impl Strategy<Value = Expr> {
     (inner, range(), of(range()), of(offset()), of(at())).prop_map(|(inner, range, step, offset, at)| {
+        // Prometheus takes no colon before the first digit.
+        let has_digit = range.to_string().contains(|c: char| c.is_ascii_digit());
+        let range = if has_digit { range } else { DurationExpr::Millis(60_000) };
         let subquery = Subquery { expr: operand(inner), range, step, offset, at };
         let func = Signature::find("sum_over_time").unwrap();
         expr(ExprKind::Call(Call { func, args: vec![expr(ExprKind::Subquery(Box::new(subquery)))] }))

@@ -101,7 +101,7 @@ fn names_range(node: &DurationNode) -> bool {
         DurationNode::Number(_) | DurationNode::Step => false,
         DurationNode::Range => true,
         DurationNode::Unary(_, inner) | DurationNode::Paren(inner) => names_range(inner),
-        DurationNode::Binary(_, a, b) | DurationNode::MinOf(a, b) | DurationNode::MaxOf(a, b) => {
+        DurationNode::Binary(_, a, b, _) | DurationNode::MinOf(a, b) | DurationNode::MaxOf(a, b) => {
             names_range(a) || names_range(b)
         }
     }
