@@ -4,17 +4,15 @@ use std::fmt::Write;
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use model::{Digits, Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
+use model::{Histogram, Labels, MatrixSeries, SampleValue, Value, VectorSample};
 use wire::QueryStats;
 
 use crate::frontend::Work;
+use crate::numbers::{write_float, write_timestamp};
 
 /// The header of every answer.
 pub(crate) const CONTENT_TYPE: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-
-/// Integers below are doubles without rounding: 2^53.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Most warnings and most infos in one answer.
 const MAX_ANNOTATIONS: usize = 10;
@@ -69,16 +67,7 @@ impl Json {
     /// A timestamp: seconds with three decimals unless whole.
     pub(crate) fn timestamp(&mut self, ms: i64) -> &mut Json {
         self.comma();
-        if ms < 0 {
-            self.text.push('-');
-        }
-        let (secs, rest) = (ms.unsigned_abs() / 1000, ms.unsigned_abs() % 1000);
-        push_integer(&mut self.text, secs);
-        if rest != 0 {
-            self.text.push('.');
-            self.text
-                .extend([rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8)));
-        }
+        write_timestamp(&mut self.text, ms);
         self
     }
 
@@ -130,6 +119,12 @@ impl Json {
 
     fn quoted(&mut self, value: &str) {
         self.text.push('"');
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        if value.bytes().all(is_plain) {
+            self.text.push_str(value);
+            self.text.push('"');
+            return;
+        }
         for c in value.chars() {
             match c {
                 '"' => self.text.push_str("\\\""),
@@ -216,38 +211,6 @@ pub(crate) fn query_data(json: &mut Json, value: &Value, stats: Option<(&QuerySt
     });
 }
 
-/// Writes a float as Go's `encoding/json` does: shortest digits, an exponent below 1e-6 and from 1e21 on.
-pub(crate) fn write_float(out: &mut String, value: f64) {
-    let magnitude = value.abs();
-    // Many values are integers, and those are written without a search for the shortest digits.
-    if magnitude < EXACT && magnitude.trunc() == magnitude {
-        if value.is_sign_negative() {
-            out.push('-');
-        }
-        return push_integer(out, magnitude as u64);
-    }
-    match Digits::of(value) {
-        Some(digits) if (1e-6..1e21).contains(&magnitude) => digits.put_positional(out),
-        Some(digits) => digits.put_scientific(2, out),
-        None if value.is_nan() => out.push_str("NaN"),
-        None => out.push_str(if value > 0.0 { "+Inf" } else { "-Inf" }),
-    }
-}
-
-fn push_integer(out: &mut String, mut value: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
-}
-
 fn annotations(json: &mut Json, key: &str, messages: &[String]) {
     let (shown, rest) = messages.split_at(messages.len().min(MAX_ANNOTATIONS));
     if shown.is_empty() {
@@ -281,13 +244,7 @@ fn matrix_series(json: &mut Json, series: &MatrixSeries) {
     json.object(|json| {
         json.key("metric").labels(&series.labels);
         if !series.floats.is_empty() {
-            json.key("values").array(|json| {
-                for (timestamp, value) in &series.floats {
-                    json.array(|json| {
-                        json.timestamp(*timestamp).value(*value);
-                    });
-                }
-            });
+            json.key("values").array(|json| points(&mut json.text, &series.floats));
         }
         if !series.histograms.is_empty() {
             json.key("histograms").array(|json| {
@@ -297,6 +254,17 @@ fn matrix_series(json: &mut Json, series: &MatrixSeries) {
             });
         }
     });
+}
+
+/// The samples of a series: most of what most answers are made of.
+fn points(out: &mut String, points: &[(i64, f64)]) {
+    for (index, (timestamp, value)) in points.iter().enumerate() {
+        out.push_str(if index == 0 { "[" } else { ",[" });
+        write_timestamp(out, *timestamp);
+        out.push_str(",\"");
+        write_float(out, *value);
+        out.push_str("\"]");
+    }
 }
 
 fn write_histogram(json: &mut Json, histogram: &Histogram) {
@@ -368,52 +336,6 @@ fn per_step(json: &mut Json, key: &str, steps: &[(i64, u64)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn float(value: f64) -> String {
-        let mut out = String::new();
-        write_float(&mut out, value);
-        out
-    }
-
-    #[test]
-    fn of_two_texts_that_are_equally_near_the_even_one_is_written() {
-        let text = |value| {
-            let mut out = String::new();
-            write_float(&mut out, value);
-            out
-        };
-        assert_eq!(text(2f64.powi(-25)), "2.9802322387695312e-08");
-        assert_eq!(text(-(2f64.powi(-25))), "-2.9802322387695312e-08");
-        assert_eq!(text(0.1), "0.1");
-        assert_eq!(text(0.1 + 0.2), "0.30000000000000004");
-        assert_eq!(text(5e-324), "5e-324");
-        assert_eq!(text(1.0 / 3.0), "0.3333333333333333");
-    }
-
-    #[test]
-    fn floats_look_as_go_writes_them() {
-        let cases = [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
-            (0.1, "0.1"),
-            (-1_234_567_890.0, "-1234567890"),
-            (9_007_199_254_740_991.0, "9007199254740991"),
-            (9_007_199_254_740_992.0, "9007199254740992"),
-            (1_234_567.5, "1234567.5"),
-            (1e-6, "0.000001"),
-            (9.9e-7, "9.9e-07"),
-            (1e20, "100000000000000000000"),
-            (1e21, "1e+21"),
-            (-1.5e300, "-1.5e+300"),
-            (f64::NAN, "NaN"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(float(value), expected);
-        }
-    }
 
     #[test]
     fn of_many_annotations_ten_are_written_and_the_others_counted() {

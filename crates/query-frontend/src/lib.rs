@@ -18,6 +18,7 @@ mod http;
 mod json;
 mod labels;
 mod metadata;
+mod numbers;
 mod params;
 mod protobuf;
 mod query;

@@ -10,7 +10,8 @@
 use model::{BucketSpan, Counts, FloatColumn, Histogram, Labels, ResetHint, SeriesData};
 use wire::QueryError;
 
-use crate::json::{Json, write_float};
+use crate::json::Json;
+use crate::numbers::write_float;
 use crate::raw::Encode;
 
 /// Makes lines.
