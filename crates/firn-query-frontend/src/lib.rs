@@ -72,6 +72,7 @@ fn process(node: &Node) -> Process {
         memory_limit: node.config.memory_limit_bytes().unwrap_or(0),
         in_force: Arc::new(move || overrides.in_force()),
         corruptions: Arc::new(corruptions),
+        registry: node.registry.clone(),
     }
 }
 

@@ -1,11 +1,12 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::stream::{StreamExt, TryStreamExt};
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Matcher, MatcherOp, Metadata, SeriesData, TenantId, TenantIds};
 use wire::{
     HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats,
-    SeriesRange,
+    SeriesRange, StoredBlock,
 };
 
 use crate::source::Source;
@@ -161,6 +162,15 @@ impl Federation<'_> {
         let mut all = HeadStats::default();
         for tenant in self.tenants.all() {
             all.absorb(self.source.head_stats(tenant, &request).await?);
+        }
+        Ok(all)
+    }
+
+    /// The files of the tables of one tenant after the other.
+    pub(crate) async fn blocks(&self, deadline: Instant) -> Result<Vec<StoredBlock>, SelectError> {
+        let mut all = Vec::new();
+        for tenant in self.tenants.all() {
+            all.extend(self.source.blocks(tenant, deadline).await?);
         }
         Ok(all)
     }

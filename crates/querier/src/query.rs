@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use wire::{
     Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Projection, Query,
     QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectRequest,
-    SelectStats,
+    SelectStats, StoredBlock,
 };
 
 mod raw;
@@ -173,6 +173,13 @@ impl Query for Querier {
         let deadline = self.inner.clock.instant() + query_timeout(&limits);
         let budget = self.inner.budget(&limits, Some(deadline));
         Ok(federation.head_stats(HeadStatsRequest { budget, ..request.clone() }).await?)
+    }
+
+    async fn blocks(&self, tenants: &TenantIds) -> Result<Vec<StoredBlock>, QueryError> {
+        let federation = self.inner.federation(tenants)?;
+        let limits = federation::strictest(&self.inner.limits, tenants);
+        let deadline = self.inner.clock.instant() + query_timeout(&limits);
+        Ok(federation.blocks(deadline).await?)
     }
 }
 

@@ -1,10 +1,11 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId};
 use wire::{
     HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest,
-    SelectStats,
+    SelectStats, StandingRequest, StoredBlock,
 };
 
 /// Recent and stored series as one.
@@ -89,6 +90,17 @@ impl Source {
         request: &HeadStatsRequest,
     ) -> Result<HeadStats, SelectError> {
         self.recent.head_stats(tenant, request).await
+    }
+
+    /// The files of the table, those among them that ingesters know to have been committed last.
+    pub(crate) async fn blocks(
+        &self,
+        tenant: &TenantId,
+        deadline: Instant,
+    ) -> Result<Vec<StoredBlock>, SelectError> {
+        let asked = StandingRequest { deadline: Some(deadline), ..StandingRequest::default() };
+        let recent = self.recent.standing(tenant, &asked).await?;
+        self.stored.blocks(tenant, recent.table_version).await
     }
 }
 

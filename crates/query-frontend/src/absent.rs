@@ -1,6 +1,9 @@
 //! Answers about what is not here: Firn scrapes nothing, evaluates no rules and sends no alerts. Clients that ask are
 //! told so in the shape they know.
 
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::error::ApiError;
@@ -73,13 +76,18 @@ pub(crate) async fn alertmanagers() -> Response {
     })
 }
 
-/// `/targets`
-pub(crate) async fn targets() -> Response {
+/// `/targets`. What is not asked for is not counted either.
+pub(crate) async fn targets(params: Params) -> Response {
+    let state = params.get("state").map(str::to_lowercase).unwrap_or_default();
+    let shows_dropped = ["", "any", "dropped"].contains(&state.as_str());
     json::success(|out| {
         out.object(|out| {
             out.key("activeTargets").array(|_| {});
             out.key("droppedTargets").array(|_| {});
-            out.key("droppedTargetCounts").object(|_| {});
+            match shows_dropped {
+                true => out.key("droppedTargetCounts").object(|_| {}),
+                false => out.key("droppedTargetCounts").null(),
+            };
         });
     })
 }
@@ -91,6 +99,32 @@ pub(crate) async fn scrape_pools() -> Response {
             out.key("scrapePools").array(|_| {});
         });
     })
+}
+
+/// `/scrape_pools/config`: there is none of any name.
+pub(crate) async fn scrape_pool_config(params: Params) -> ApiError {
+    match params.get("scrapePool") {
+        Some(pool) => no_scrape_pool(pool),
+        None => ApiError::bad_data("no scrapePool parameter provided"),
+    }
+}
+
+/// `/targets/relabel_steps`: rules belong to a scrape pool.
+pub(crate) async fn relabel_steps(params: Params) -> ApiError {
+    let Some(pool) = params.get("scrapePool") else {
+        return ApiError::bad_data("no scrapePool parameter provided");
+    };
+    let Some(labels) = params.get("labels") else {
+        return ApiError::bad_data("no labels parameter provided");
+    };
+    match serde_json::from_str::<Option<BTreeMap<String, String>>>(labels) {
+        Err(e) => ApiError::bad_data(format!("error parsing labels: {e}")),
+        Ok(_) => no_scrape_pool(pool),
+    }
+}
+
+fn no_scrape_pool(pool: &str) -> ApiError {
+    ApiError::bad_data(format!("error retrieving scrape config: scrape pool {pool:?} not found"))
 }
 
 /// `/targets/metadata`
@@ -109,4 +143,10 @@ pub(crate) async fn nothing() -> Response {
     json::success(|out| {
         out.array(|_| {});
     })
+}
+
+/// `/notifications/live`: no stream is kept open on which nothing would ever come. This is how a server of events tells
+/// a browser not to ask again.
+pub(crate) async fn no_stream() -> StatusCode {
+    StatusCode::NO_CONTENT
 }

@@ -25,7 +25,7 @@ const FIXED: [(&str, &[(&str, bool)]); 7] = [
             ("exclude_alerts", false),
             ("label_values_match", true),
             ("lifecycle", false),
-            ("openapi_3.1", false),
+            ("openapi_3.1", true),
             ("openapi_3.2", false),
             ("otlp_write_receiver", true),
             ("query_stats", true),

@@ -20,8 +20,8 @@ use crate::frontend::{Frontend, active_queries, top_queries};
 use crate::raw::Gate;
 use crate::status::Process;
 use crate::{
-    absent, cardinality, exemplars, export, features, federate, labels, metadata, query, read, search,
-    status, syntax,
+    absent, blocks, cardinality, exemplars, export, features, federate, labels, metadata, openapi, query,
+    read, search, self_metrics, status, syntax,
 };
 
 /// What the frontend is made of.
@@ -65,8 +65,11 @@ pub fn routes(deps: Deps) -> Router {
         .route("/alertmanagers", get(absent::alertmanagers))
         .route("/targets", get(absent::targets))
         .route("/targets/metadata", get(absent::targets_metadata))
+        .route("/targets/relabel_steps", get(absent::relabel_steps))
         .route("/scrape_pools", get(absent::scrape_pools))
+        .route("/scrape_pools/config", get(absent::scrape_pool_config))
         .route("/notifications", get(absent::nothing))
+        .route("/notifications/live", get(absent::no_stream))
         .route("/status/buildinfo", get(status::buildinfo))
         .route("/status/active_queries", get(active_queries).post(active_queries))
         .route("/status/top_queries", get(top_queries).post(top_queries))
@@ -74,7 +77,10 @@ pub fn routes(deps: Deps) -> Router {
         .route("/status/flags", get(status::flags))
         .route("/status/runtimeinfo", get(status::runtimeinfo))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(blocks::blocks))
+        .route("/status/self_metrics", get(self_metrics::self_metrics))
         .route("/features", get(features::features))
+        .route("/openapi.yaml", get(openapi::openapi))
         .nest("/cardinality", cardinality())
         .nest("/search", search())
         .with_state(deps.clone())

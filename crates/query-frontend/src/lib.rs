@@ -7,6 +7,7 @@
 //! - every answer but those of others' forms (Mimir's, a search's, remote read, federation, export) is JSON with a `status`, and an error says by its `errorType` and its HTTP status who has to act.
 
 mod absent;
+mod blocks;
 mod cardinality;
 mod error;
 mod exemplars;
@@ -19,12 +20,14 @@ mod json;
 mod labels;
 mod metadata;
 mod numbers;
+mod openapi;
 mod params;
 mod protobuf;
 mod query;
 mod raw;
 mod read;
 mod search;
+mod self_metrics;
 mod status;
 mod syntax;
 

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use model::METRIC_NAME;
+use server::SharedRegistry;
 use wire::{HeadStats, HeadStatsRequest, LabelStats, SelectBudget};
 
 use crate::error::ApiError;
@@ -37,6 +38,8 @@ pub struct Process {
     pub in_force: Arc<dyn Fn() -> (bool, Option<i64>) + Send + Sync>,
     /// Damaged records that were met in the log.
     pub corruptions: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The metrics of the process.
+    pub registry: SharedRegistry,
 }
 
 /// `/status/buildinfo`

@@ -20,7 +20,7 @@ use runtime::Clock;
 use tower::ServiceExt;
 use wire::{
     HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError, QueryRequest,
-    QueryResult, QueryStats, Raw, RawRequest, SelectError,
+    QueryResult, QueryStats, Raw, RawRequest, SelectError, StoredBlock,
 };
 
 /// Answers with two series and remembers what it was asked; `fail` and `limit` as queries fail.
@@ -131,6 +131,10 @@ impl Query for Scripted {
 
     async fn head_stats(&self, _: &TenantIds, _: &HeadStatsRequest) -> Result<HeadStats, QueryError> {
         Ok(HeadStats::default())
+    }
+
+    async fn blocks(&self, _: &TenantIds) -> Result<Vec<StoredBlock>, QueryError> {
+        Ok(Vec::new())
     }
 }
 

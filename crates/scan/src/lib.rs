@@ -10,6 +10,7 @@
 
 mod ahead;
 mod beside;
+mod blocks;
 mod cache;
 mod deletes;
 mod error;

@@ -15,7 +15,7 @@ use model::{
 use runtime::{Clock, MemoryPart};
 use wire::{
     LabelsRequest, Listed, MetadataRequest, SERIES_BYTES, Select, SelectBudget, SelectError, SelectRequest,
-    Selected, SeriesRange, Standing, StandingRequest, Taken,
+    Selected, SeriesRange, Standing, StandingRequest, StoredBlock, Taken,
 };
 
 use crate::Config;
@@ -26,7 +26,7 @@ use crate::fetch::Fetch;
 use crate::file::TableFile;
 use crate::labels::{DecodedLabels, LabelGroup, PIECE_ROWS, Pieces};
 use crate::room::Room;
-use crate::{plan, standing};
+use crate::{blocks, plan, standing};
 
 /// How many row groups are read at once.
 const GROUPS_AT_ONCE: usize = 4;
@@ -153,6 +153,16 @@ impl Select for Scan {
         let table = self.table(tenant, Table::Metrics);
         let snapshot = table.snapshot_at_least(request.min_table_version).await.map_err(ScanError::from)?;
         Ok(standing::of(snapshot.as_deref(), &request.ranges))
+    }
+
+    async fn blocks(
+        &self,
+        tenant: &TenantId,
+        min_table_version: Option<u64>,
+    ) -> Result<Vec<StoredBlock>, SelectError> {
+        let table = self.table(tenant, Table::Metrics);
+        let snapshot = table.snapshot_at_least(min_table_version).await.map_err(ScanError::from)?;
+        Ok(blocks::of(snapshot.as_deref()))
     }
 }
 

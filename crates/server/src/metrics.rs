@@ -51,6 +51,14 @@ impl SharedRegistry {
         values.reduce(|sum, value| sum + value)
     }
 
+    /// All metrics in OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _written = self.encode(&mut text);
+        text
+    }
+
     fn encode(&self, text: &mut String) -> Result<(), fmt::Error> {
         self.registries.lock().iter().try_for_each(|registry| encode_registry(text, registry))
     }

@@ -8,6 +8,7 @@
 //! - an `Ok` from [`Push::push`] means that everything not named in [`Pushed::refused`] is on the log.
 
 mod admin;
+mod blocks;
 pub mod bytes;
 pub mod generated;
 mod head_stats;
@@ -17,6 +18,7 @@ mod select;
 mod standing;
 
 pub use admin::{Admin, AdminError};
+pub use blocks::StoredBlock;
 pub use head_stats::{
     Distinct, HeadStats, HeadStatsRequest, HeadTotals, HistogramStats, LabelStats, most_first,
 };

@@ -8,7 +8,7 @@ use model::{
 
 use crate::{
     Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectBudget, SelectError,
-    SelectStats, SeriesRange,
+    SelectStats, SeriesRange, StoredBlock,
 };
 
 /// Evaluates queries over the data of one tenant, or of several as if they were one.
@@ -81,6 +81,9 @@ pub trait Query: Send + Sync {
         tenants: &TenantIds,
         request: &HeadStatsRequest,
     ) -> Result<HeadStats, QueryError>;
+
+    /// The files of the tables `metrics`, in the order of time; of several tenants, those of one after the other.
+    async fn blocks(&self, tenants: &TenantIds) -> Result<Vec<StoredBlock>, QueryError>;
 }
 
 /// A PromQL query.

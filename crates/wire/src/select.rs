@@ -9,7 +9,7 @@ use model::{
 };
 use runtime::MemoryPart;
 
-use crate::{HeadStats, HeadStatsRequest, Standing, StandingRequest};
+use crate::{HeadStats, HeadStatsRequest, Standing, StandingRequest, StoredBlock};
 
 /// Answers for the series that match, out of the head or out of the table.
 #[async_trait]
@@ -68,6 +68,15 @@ pub trait Select: Send + Sync {
         _request: &HeadStatsRequest,
     ) -> Result<HeadStats, SelectError> {
         Ok(HeadStats::default())
+    }
+
+    /// The files of the table at this version or a later one, in the order of time. What is no table has none.
+    async fn blocks(
+        &self,
+        _tenant: &TenantId,
+        _min_table_version: Option<u64>,
+    ) -> Result<Vec<StoredBlock>, SelectError> {
+        Ok(Vec::new())
     }
 }
 

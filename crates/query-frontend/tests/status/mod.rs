@@ -9,13 +9,18 @@ use config::query_frontend::RemoteRead;
 use http_body_util::BodyExt;
 use limits::{Limits, LimitsConfig, LimitsHandle};
 use model::{ExemplarSeries, Labels, Metadata, MetricType, TenantIds};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use query_frontend::{Deps, Frontend, FrontendDeps, Process, routes};
 use runtime::{Clock, MemoryPart};
+use server::SharedRegistry;
 use tower::ServiceExt;
 use wire::{
     Distinct, HeadStats, HeadStatsRequest, HeadTotals, HistogramStats, LabelStats, LabelsRequest,
-    MetadataRequest, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, SelectError,
+    MetadataRequest, Query, QueryError, QueryRequest, QueryResult, Raw, RawRequest, SelectError, StoredBlock,
 };
 
 const NOW_MS: i64 = 10_000_000;
@@ -54,7 +59,27 @@ fn process() -> Process {
         memory_limit: 0,
         in_force: Arc::new(|| (true, Some(5000))),
         corruptions: Arc::new(|| 3),
+        registry: registry(),
     }
+}
+
+/// A metric of each kind.
+fn registry() -> SharedRegistry {
+    let shared = SharedRegistry::new();
+    shared.with(|registry| {
+        let (counter, gauge): (Counter, Gauge) = (Counter::default(), Gauge::default());
+        let histogram = Histogram::new([0.5, 2.5]);
+        counter.inc_by(3);
+        gauge.set(-1);
+        [0.25, 1.0, 9.0].into_iter().for_each(|seconds| histogram.observe(seconds));
+        let byes = Family::<Vec<(String, String)>, Counter>::default();
+        byes.get_or_create(&vec![("why".to_string(), "a\"b\\c\n".to_string())]).inc();
+        registry.register("wakes", "How often it woke", counter);
+        registry.register("mood", "How it is", gauge);
+        registry.register("sleep_seconds", "How long it slept", histogram);
+        registry.register("byes", "Why it went", byes);
+    });
+    shared
 }
 
 /// Ingesters with some names and figures. A label called `away` cannot be asked about.
@@ -142,6 +167,20 @@ impl Query for Heads {
             max_buckets: 4,
         }];
         Ok(HeadStats { totals, labels, histograms })
+    }
+
+    async fn blocks(&self, tenants: &TenantIds) -> Result<Vec<StoredBlock>, QueryError> {
+        let block = |name: &str, is_merged| StoredBlock {
+            name: name.to_string(),
+            min_ms: 1000,
+            max_ms: 2000,
+            n_bytes: 77,
+            is_merged,
+        };
+        match tenants.to_string().as_str() {
+            "nobody" => Ok(Vec::new()),
+            _ => Ok(vec![block("01FRESH", false), block("01MERGED", true)]),
+        }
     }
 }
 
@@ -326,6 +365,44 @@ async fn questions_about_cardinality_that_are_wrong_are_refused_in_plain_text() 
         let wanted = "cardinality analysis is disabled for the tenant: anonymous\n";
         off.check(&format!("/cardinality/{path}"), 400, wanted).await;
     }
+}
+
+#[tokio::test]
+async fn the_files_of_a_table_are_blocks() {
+    let world = World::new();
+    let block = |name: &str, level: u32| {
+        format!(
+            "{{\"ulid\":\"{name}\",\"minTime\":1000,\"maxTime\":2001,\"stats\":{{\"numBytes\":77}},\
+             \"compaction\":{{\"level\":{level},\"sources\":[\"{name}\"]}},\"version\":1}}"
+        )
+    };
+    let (fresh, merged) = (block("01FRESH", 1), block("01MERGED", 2));
+    let wanted = format!("{{\"status\":\"success\",\"data\":{{\"blocks\":[{fresh},{merged}]}}}}");
+    world.check("/status/tsdb/blocks", 200, &wanted).await;
+}
+
+#[tokio::test]
+async fn the_metrics_of_the_process_are_told_as_families_of_protobuf() {
+    let world = World::new();
+    let wanted = concat!(
+        r#"{"status":"success","data":["#,
+        r#"{"name":"firn_byes_total","help":"Why it went.","type":"COUNTER","metric":["#,
+        r#"{"label":[{"name":"why","value":"a\"b\\c\n"}],"counter":{"value":1}}]},"#,
+        r#"{"name":"firn_mood","help":"How it is.","type":"GAUGE","metric":[{"gauge":{"value":-1}}]},"#,
+        r#"{"name":"firn_sleep_seconds","help":"How long it slept.","type":"HISTOGRAM","metric":[{"histogram":"#,
+        r#"{"sampleCount":"3","sampleSum":10.25,"bucket":[{"cumulativeCount":"1","upperBound":0.5},"#,
+        r#"{"cumulativeCount":"2","upperBound":2.5}]}}]},"#,
+        r#"{"name":"firn_wakes_total","help":"How often it woke.","type":"COUNTER","metric":[{"counter":{"value":3}}]}"#,
+        r#"]}"#
+    );
+    world.check("/status/self_metrics", 200, wanted).await;
+    let mood = r#"{"status":"success","data":[{"name":"firn_mood","help":"How it is.","type":"GAUGE","metric":[{"gauge":{"value":-1}}]}]}"#;
+    world.check("/status/self_metrics?metric_name_pattern=firn_m.%2B", 200, mood).await;
+    world
+        .check("/status/self_metrics?metric_name_pattern=mood", 200, r#"{"status":"success","data":[]}"#)
+        .await;
+    let wrong = bad_data("invalid metric_name_pattern: error parsing regexp: missing closing ): `(`");
+    world.check("/status/self_metrics?metric_name_pattern=(", 400, &wrong).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use model::{ExemplarSeries, Histogram, Labels, MatrixSeries, Metadata, SampleValue, Value, VectorSample};
 use prost::Message as _;
 use wire::bytes::{Reader, put_f64s, put_histogram, put_i64s, take_histogram};
-use wire::{Fingerprint, HeadStats, Held, QueryResult, QueryStats, Raw, SelectStats};
+use wire::{Fingerprint, HeadStats, Held, QueryResult, QueryStats, Raw, SelectStats, StoredBlock};
 
 use super::series::{SeriesIn, SeriesOut, column, f64s, i64s};
 use super::{
@@ -29,6 +29,7 @@ pub(crate) enum Outcome {
     Raw(Raw),
     HeadStats(Box<HeadStats>),
     Fingerprints(Vec<Option<Fingerprint>>),
+    Blocks(Vec<StoredBlock>),
 }
 
 /// What is still to be sent of an outcome, a part at a time.
@@ -43,6 +44,7 @@ pub(crate) enum Outgoing {
     TooMany { is_sent: bool },
     HeadStats(vec::IntoIter<firn::HeadStatsItem>),
     Fingerprints(vec::IntoIter<Option<Fingerprint>>),
+    Blocks(vec::IntoIter<StoredBlock>),
 }
 
 /// A series of a matrix of which a part has been sent.
@@ -68,6 +70,7 @@ pub(crate) fn disassemble(outcome: Outcome) -> (Outgoing, Option<firn::QueryDone
             (Outgoing::Raw(Box::new(SeriesOut::new(series)), held), None)
         }
         Outcome::Fingerprints(items) => (Outgoing::Fingerprints(items.into_iter()), None),
+        Outcome::Blocks(items) => (Outgoing::Blocks(items.into_iter()), None),
         Outcome::Raw(Raw::TooMany) => (Outgoing::TooMany { is_sent: false }, None),
         Outcome::HeadStats(stats) => (Outgoing::HeadStats(head_stats_items(*stats).into_iter()), None),
     }
@@ -144,6 +147,11 @@ impl Outgoing {
                 Outgoing::Fingerprints(items) => items.next().map(|item| {
                     part.fingerprints.push(fingerprint_to_wire(item));
                     32
+                }),
+                Outgoing::Blocks(items) => items.next().map(|item| {
+                    let len = 24 + item.name.len();
+                    part.blocks.push(block_to_wire(item));
+                    len
                 }),
                 Outgoing::HeadStats(items) => items.next().map(|item| {
                     let len = item.encoded_len();
@@ -227,6 +235,7 @@ pub(crate) struct Assembler {
     pub(crate) has_too_many: bool,
     pub(crate) head_stats: HeadStats,
     pub(crate) fingerprints: Vec<Option<Fingerprint>>,
+    pub(crate) blocks: Vec<StoredBlock>,
 }
 
 impl Assembler {
@@ -252,6 +261,7 @@ impl Assembler {
         self.raw.take(samples)?;
         self.has_too_many |= part.too_many_samples;
         self.fingerprints.extend(part.fingerprints.iter().map(fingerprint));
+        self.blocks.extend(part.blocks.into_iter().map(block));
         for item in part.head_stats {
             take_head_stats(&mut self.head_stats, item)?;
         }
@@ -318,6 +328,16 @@ fn sample(series: MatrixSeries) -> Result<VectorSample, Malformed> {
         }
         _ => Err(Malformed("a series of a vector does not have one sample".to_string())),
     }
+}
+
+fn block_to_wire(block: StoredBlock) -> firn::StoredBlock {
+    let StoredBlock { name, min_ms, max_ms, n_bytes, is_merged } = block;
+    firn::StoredBlock { name, min_ms, max_ms, bytes: n_bytes, is_merged }
+}
+
+fn block(block: firn::StoredBlock) -> StoredBlock {
+    let firn::StoredBlock { name, min_ms, max_ms, bytes, is_merged } = block;
+    StoredBlock { name, min_ms, max_ms, n_bytes: bytes, is_merged }
 }
 
 fn stats_to_wire(stats: &QueryStats) -> firn::QueryStats {

@@ -1614,7 +1614,7 @@ pub struct Job {
     /// Of a query: the version of the tables that is read at least.
     #[prost(uint64, optional, tag = "15")]
     pub min_table_version: ::core::option::Option<u64>,
-    #[prost(oneof = "job::What", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "job::What", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 16")]
     pub what: ::core::option::Option<job::What>,
 }
 /// Nested message and enum types in `Job`.
@@ -1639,6 +1639,8 @@ pub mod job {
         Raw(super::RawRequest),
         #[prost(message, tag = "14")]
         Fingerprints(super::FingerprintsRequest),
+        #[prost(message, tag = "16")]
+        Blocks(super::BlocksRequest),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1720,6 +1722,24 @@ pub struct Part {
     pub too_many_samples: bool,
     #[prost(message, repeated, tag = "11")]
     pub fingerprints: ::prost::alloc::vec::Vec<Fingerprint>,
+    #[prost(message, repeated, tag = "12")]
+    pub blocks: ::prost::alloc::vec::Vec<StoredBlock>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksRequest {}
+/// A file of a table.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StoredBlock {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(sint64, tag = "2")]
+    pub min_ms: i64,
+    #[prost(sint64, tag = "3")]
+    pub max_ms: i64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(bool, tag = "5")]
+    pub is_merged: bool,
 }
 /// A series of a vector or a matrix. A series like the one before is its continuation when it says so.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -11,7 +11,7 @@ use runtime::{Clock, MemoryPart, Service, Shutdown, TraceContext};
 use tokio::sync::mpsc;
 use wire::{
     Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Query, QueryError,
-    QueryRequest, QueryResult, Raw, RawRequest, SelectError,
+    QueryRequest, QueryResult, Raw, RawRequest, SelectError, StoredBlock,
 };
 
 use super::jobs::{Event, Job, Jobs, NoPlace, Ticket};
@@ -283,6 +283,10 @@ impl Query for Queue {
     ) -> Result<HeadStats, QueryError> {
         let what = What::HeadStats(convert::head_stats_to_wire(request));
         Ok(self.run(tenants, what).await?.parts.head_stats)
+    }
+
+    async fn blocks(&self, tenants: &TenantIds) -> Result<Vec<StoredBlock>, QueryError> {
+        Ok(self.run(tenants, What::Blocks(firn::BlocksRequest {})).await?.parts.blocks)
     }
 }
 

@@ -318,6 +318,7 @@ impl Doing {
                 let request = convert::head_stats_request(request, budget(deadline)).map_err(malformed)?;
                 Outcome::HeadStats(Box::new(query.head_stats(&tenants, &request).await?))
             }
+            What::Blocks(firn::BlocksRequest {}) => Outcome::Blocks(query.blocks(&tenants).await?),
         })
     }
 }

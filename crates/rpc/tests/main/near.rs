@@ -16,6 +16,7 @@ use wire::{
     Admin, AdminError, Fingerprint, HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest,
     Meter, Projection, Push, PushError, Pushed, Query, QueryError, QueryRequest, QueryResult, Raw,
     RawRequest, Select, SelectBudget, SelectError, SelectRequest, Selected, Standing, StandingRequest,
+    StoredBlock,
 };
 
 pub(crate) fn tenant() -> TenantId {
@@ -333,6 +334,19 @@ impl Query for Near {
     ) -> Result<HeadStats, QueryError> {
         self.note(asked_of_heads(&tenants.to_string(), request)).await;
         Ok(self.head_stats.lock().clone())
+    }
+
+    /// One for each string.
+    async fn blocks(&self, tenants: &TenantIds) -> Result<Vec<StoredBlock>, QueryError> {
+        self.note(format!("blocks {tenants}")).await;
+        let block = |(i, name): (i64, &String)| StoredBlock {
+            name: name.clone(),
+            min_ms: -i,
+            max_ms: i64::MAX - i,
+            n_bytes: i.unsigned_abs(),
+            is_merged: i % 2 == 0,
+        };
+        Ok((0..).zip(self.strings.lock().iter()).map(block).collect())
     }
 }
 

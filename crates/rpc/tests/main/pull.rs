@@ -201,6 +201,7 @@ fn results_that_were_pulled_are_those_of_the_querier() {
         let far = queue.fingerprints(&tenant, &request, &parts).await.unwrap();
         assert_eq!(far, near.fingerprints(&tenant, &request, &parts).await.unwrap());
         same!(head_stats(&all_heads()));
+        same!(blocks());
         // Each was asked as it was asked here.
         for pair in near.whats().chunks(2) {
             assert_eq!(pair[0], pair[1]);
