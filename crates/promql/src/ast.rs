@@ -229,6 +229,26 @@ pub struct Binary {
     pub matching: Option<VectorMatching>,
 }
 
+impl Drop for Binary {
+    /// One operation after the other: a chain of thousands would not fit on the stack.
+    fn drop(&mut self) {
+        let nothing = || Expr { kind: ExprKind::String(String::new()), span: Span::default() };
+        let mut left = std::mem::replace(&mut self.lhs, nothing());
+        while let ExprKind::Binary(binary) = &mut left.kind {
+            left = std::mem::replace(&mut binary.lhs, nothing());
+        }
+    }
+}
+
+/// Operations of which each is the left side of the next: `a + b - c`.
+#[derive(Debug)]
+pub struct Chain<'e> {
+    /// What is leftmost.
+    pub first: &'e Expr,
+    /// The operations from the inside out, each with the expression that it is.
+    pub links: Vec<(&'e Expr, &'e Binary)>,
+}
+
 /// How the series of two vectors find each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VectorMatching {

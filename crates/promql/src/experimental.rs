@@ -1,7 +1,7 @@
 //! Which experimental parts of the language a query may use. All of them unless a tenant's limits say otherwise; what
 //! is off is refused with the words of a Prometheus that has it off.
 
-use crate::ast::{AggregateOp, Expr, ExprKind, RangeMode, Span};
+use crate::ast::{AggregateOp, Chain, Expr, ExprKind, RangeMode, Span};
 use crate::error::ParseError;
 use crate::text::quote;
 
@@ -41,9 +41,19 @@ impl Experimental {
         if *self == Experimental::default() {
             return Ok(());
         }
-        for child in expr.children() {
+        let Chain { first, links } = expr.chain();
+        for child in first.children() {
             self.check(query, child)?;
         }
+        self.refuse(query, first)?;
+        for (link, binary) in links {
+            self.check(query, &binary.rhs)?;
+            self.refuse(query, link)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, query: &str, expr: &Expr) -> Result<(), ParseError> {
         match self.refusal(expr) {
             Some((at, message)) => Err(ParseError::new(query, at, message)),
             None => Ok(()),

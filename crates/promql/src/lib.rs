@@ -28,7 +28,7 @@ pub use error::{ParseError, line_col};
 pub use eval::{EvalError, EvalStats, Evaluated, NoRoom, Room, set_reset_hints};
 pub use experimental::{Enabled, Experimental};
 pub use number::shortest as shortest_number;
-pub use parser::{MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_selector};
+pub use parser::{MAX_CHAIN, MAX_DEPTH, parse, parse_duration_millis, parse_number, parse_selector};
 pub use plan::{EvalOptions, Pace, Plan, PlanError, SelectSpec};
 pub use pretty::pretty;
 pub use signature::Signature;

@@ -10,7 +10,8 @@ use model::{Classify, ErrorKind, Matcher, SeriesData, TimeRange};
 use runtime::Clock;
 
 use crate::ast::{
-    AggregateOp, At, BinaryOp, Call, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType, VectorSelector,
+    AggregateOp, At, Binary, BinaryOp, Call, Chain, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType,
+    VectorSelector,
 };
 use crate::error::ParseError;
 use crate::eval::{self, EvalError, Evaluated, Room};
@@ -333,7 +334,7 @@ fn aggregations(expr: &Expr, taken: &mut dyn FnMut(&Expr) -> bool) {
     if matches!(expr.kind, ExprKind::Subquery(_)) || (is_aggregation && taken(expr)) {
         return;
     }
-    expr.children().into_iter().for_each(|child| aggregations(child, taken));
+    expr.operands().into_iter().for_each(|child| aggregations(child, taken));
 }
 
 /// Whether an expression sees its series only through aggregations that merge.
@@ -342,7 +343,7 @@ fn divides(expr: &Expr) -> bool {
         ExprKind::Aggregate(aggregate) if merges(aggregate.op) && is_by_series(&aggregate.expr) => true,
         ExprKind::Vector(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => false,
         ExprKind::Call(call) if call.func.name == "info" => false,
-        _ => expr.children().into_iter().all(divides),
+        _ => expr.operands().into_iter().all(divides),
     }
 }
 
@@ -370,11 +371,12 @@ fn is_by_series(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
         ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => is_by_series(inner),
-        ExprKind::Binary(binary) => match (is_constant(&binary.lhs), is_constant(&binary.rhs)) {
-            (true, false) => is_by_series(&binary.rhs),
-            (false, true) => is_by_series(&binary.lhs),
-            _ => false,
-        },
+        ExprKind::Binary(_) => {
+            // Of the operands of a chain one has series, and the others are constants.
+            let (constant, others): (Vec<&Expr>, Vec<&Expr>) =
+                expr.operands().into_iter().partition(|operand| is_constant(operand));
+            !constant.is_empty() && matches!(others[..], [other] if is_by_series(other))
+        }
         ExprKind::Call(call) => {
             let by_series = call.args.iter().filter(|arg| is_by_series(arg)).count();
             BY_SERIES.contains(&call.func.name)
@@ -389,7 +391,9 @@ fn is_by_series(expr: &Expr) -> bool {
 fn is_constant(expr: &Expr) -> bool {
     let appears = |expr: &Expr| expr.selector().is_some() || matches!(expr.kind, ExprKind::Subquery(_));
     let mut is_free = value_type(expr) == ValueType::Scalar;
-    crate::walk(expr, &mut |expr| is_free &= !appears(expr));
+    if is_free {
+        crate::walk(expr, &mut |expr| is_free &= !appears(expr));
+    }
     is_free
 }
 
@@ -436,18 +440,7 @@ fn refuse_patterns(query: &str, limit: usize) -> Result<(), PlanError> {
 
 /// The type of an expression's value.
 pub(crate) fn value_type(expr: &Expr) -> ValueType {
-    match &expr.kind {
-        ExprKind::Number(_) => ValueType::Scalar,
-        ExprKind::String(_) => ValueType::String,
-        ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
-        ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
-        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => value_type(inner),
-        ExprKind::Call(call) => call.func.returns,
-        ExprKind::Binary(binary) => match (value_type(&binary.lhs), value_type(&binary.rhs)) {
-            (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-            _ => ValueType::Vector,
-        },
-    }
+    expr.value_type()
 }
 
 /// The value of a duration after [`resolve_durations`].
@@ -520,12 +513,26 @@ impl SelectFinder<'_> {
         self.within = match &expr.kind {
             ExprKind::Call(call) => outer.call(call.func.name),
             ExprKind::Subquery(_) => outer.buckets_if(true),
-            ExprKind::Binary(binary) => {
-                outer.buckets_if(matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper))
-            }
             _ => outer,
         };
         self.visit_kind(expr, times);
+        self.within = outer;
+    }
+
+    /// Visits the operands of a chain of operators in the order of the text. An operation is within those behind it.
+    fn visit_chain(&mut self, expr: &Expr, times: TimeRange) {
+        let Chain { first, links } = expr.chain();
+        let outer = self.within;
+        let trims =
+            |(_, binary): &(&Expr, &Binary)| matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        // From the last that trims on, nothing is within one.
+        let trimmed = links.iter().rposition(trims).map_or(0, |last| last + 1);
+        self.within = outer.buckets_if(trimmed > 0);
+        self.visit(first, times);
+        for (i, (_, binary)) in links.into_iter().enumerate() {
+            self.within = outer.buckets_if(i < trimmed);
+            self.visit(&binary.rhs, times);
+        }
         self.within = outer;
     }
 
@@ -548,10 +555,7 @@ impl SelectFinder<'_> {
                 self.visit(&subquery.expr, TimeRange::new(start, end));
             }
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.visit(inner, times),
-            ExprKind::Binary(binary) => {
-                self.visit(&binary.lhs, times);
-                self.visit(&binary.rhs, times);
-            }
+            ExprKind::Binary(_) => self.visit_chain(expr, times),
             ExprKind::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {
                     self.visit(param, times);
@@ -607,7 +611,7 @@ fn shows_reset_hints(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Vector(_) | ExprKind::Matrix(_) => true,
         ExprKind::Call(call) if !KEEPS_HINTS.contains(&call.func.name) => false,
-        _ => expr.children().into_iter().any(shows_reset_hints),
+        _ => expr.operands().into_iter().any(shows_reset_hints),
     }
 }
 

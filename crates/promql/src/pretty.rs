@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::ast::{Aggregate, Binary, Call, Expr, ExprKind, Subquery, VectorMatching};
+use crate::ast::{Aggregate, Binary, Call, Chain, Expr, ExprKind, Subquery, VectorMatching};
 use crate::printer;
 
 /// Bytes of a line (Prometheus: `maxCharactersPerLine`).
@@ -27,7 +27,7 @@ fn node(expr: &Expr, level: usize) -> String {
         // Prometheus does not indent a subquery that fits on its line.
         ExprKind::Subquery(_) => line,
         ExprKind::Aggregate(inner) if is_long => aggregate(inner, level),
-        ExprKind::Binary(inner) if is_long => binary(inner, level),
+        ExprKind::Binary(_) if is_long => chain(expr, level),
         ExprKind::Call(inner) if is_long => call(inner, level),
         ExprKind::Paren(inner) if is_long => format!("{indent}(\n{}\n{indent})", node(inner, level + 1)),
         _ => format!("{indent}{line}"),
@@ -41,11 +41,21 @@ fn aggregate(aggregate: &Aggregate, level: usize) -> String {
     format!("{indent}{head}(\n{param}{}\n{indent})", node(&aggregate.expr, level + 1))
 }
 
-fn binary(binary: &Binary, level: usize) -> String {
-    let (lhs, rhs) = (node(&binary.lhs, level + 1), node(&binary.rhs, level + 1));
-    let bool = if binary.return_bool { " bool" } else { "" };
-    let matching = Matching(binary.matching.as_ref());
-    format!("{lhs}\n{}{}{bool}{matching}\n{rhs}", INDENT.repeat(level), binary.op.symbol())
+/// Operations from the inside out, each at the level of its left side less one; those at the beginning that fit on a
+/// line stay on it.
+fn chain(expr: &Expr, level: usize) -> String {
+    let Chain { first, links } = expr.chain();
+    let is_short = |(expr, _): &(&Expr, &Binary)| expr.to_string().len() <= LINE;
+    let n_short = links.partition_point(is_short);
+    let innermost = n_short.checked_sub(1).map_or(first, |last| links[last].0);
+    let mut text = node(innermost, level + links.len() - n_short);
+    for (below, (_, binary)) in links[n_short..].iter().rev().enumerate().rev() {
+        let bool = if binary.return_bool { " bool" } else { "" };
+        let (indent, op) = (INDENT.repeat(level + below), binary.op.symbol());
+        let rhs = node(&binary.rhs, level + below + 1);
+        text += &format!("\n{indent}{op}{bool}{}\n{rhs}", Matching(binary.matching.as_ref()));
+    }
+    text
 }
 
 fn call(call: &Call, level: usize) -> String {

@@ -34,7 +34,11 @@ impl Display for Expr {
             ExprKind::Subquery(inner) => subquery(f, inner),
             ExprKind::Paren(inner) => write!(f, "({inner})"),
             ExprKind::Unary(sign, inner) => write!(f, "{}{inner}", sign.symbol()),
-            ExprKind::Binary(inner) => binary(f, inner),
+            ExprKind::Binary(_) => {
+                let chain = self.chain();
+                write!(f, "{}", chain.first)?;
+                chain.links.into_iter().try_for_each(|(_, inner)| right_side(f, inner))
+            }
             ExprKind::Aggregate(inner) => aggregate(f, inner),
             ExprKind::Call(call) => {
                 write!(f, "{}(", call.func.name)?;
@@ -145,8 +149,9 @@ pub(crate) fn subquery_window(f: &mut Formatter<'_>, subquery: &Subquery) -> fmt
     offset_modifier(f, subquery.offset.as_ref())
 }
 
-fn binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
-    write!(f, "{} {}", binary.lhs, binary.op.symbol())?;
+/// An operator and what is on its right.
+fn right_side(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
+    write!(f, " {}", binary.op.symbol())?;
     if binary.return_bool {
         f.write_str(" bool")?;
     }

@@ -1,6 +1,6 @@
 //! Going through a tree.
 
-use crate::ast::{Expr, ExprKind, ValueType, VectorSelector};
+use crate::ast::{Chain, Expr, ExprKind, ValueType, VectorSelector};
 
 /// Whether to go on below a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +20,36 @@ impl Expr {
             ExprKind::Vector(_) | ExprKind::Aggregate(_) => ValueType::Vector,
             ExprKind::Matrix(_) | ExprKind::Subquery(_) => ValueType::Matrix,
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => inner.value_type(),
-            ExprKind::Binary(binary) => match (binary.lhs.value_type(), binary.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            ExprKind::Binary(_) => {
+                let is_scalar = |operand: &Expr| operand.value_type() == ValueType::Scalar;
+                let all_are = self.operands().into_iter().all(is_scalar);
+                if all_are { ValueType::Scalar } else { ValueType::Vector }
+            }
             ExprKind::Call(call) => call.func.returns,
         }
+    }
+
+    /// The operations that end in this expression, down to what is leftmost; none where it is no operation. Whoever
+    /// goes along them instead of calling itself for each left side needs no stack for long ones, of which the parser
+    /// lets pass up to [`crate::MAX_CHAIN`].
+    pub fn chain(&self) -> Chain<'_> {
+        let (mut first, mut links) = (self, Vec::new());
+        while let ExprKind::Binary(binary) = &first.kind {
+            links.push((first, &**binary));
+            first = &binary.lhs;
+        }
+        links.reverse();
+        Chain { first, links }
+    }
+
+    /// The expressions below in the order of the text, where those of a chain of operators are all below its last.
+    pub fn operands(&self) -> Vec<&Expr> {
+        if !matches!(self.kind, ExprKind::Binary(_)) {
+            return self.children();
+        }
+        let chain = self.chain();
+        let right = chain.links.into_iter().map(|(_, binary)| &binary.rhs);
+        std::iter::once(chain.first).chain(right).collect()
     }
 
     /// The expressions directly below, in the order of the text.
@@ -79,19 +103,20 @@ impl Expr {
 
 /// Visits every expression, parents first.
 pub fn walk<'a>(expr: &'a Expr, visit: &mut dyn FnMut(&'a Expr)) {
-    visit(expr);
-    for child in expr.children() {
-        walk(child, visit);
+    let mut ahead = vec![expr];
+    while let Some(expr) = ahead.pop() {
+        visit(expr);
+        ahead.extend(expr.children().into_iter().rev());
     }
 }
 
 /// Visits every expression, parents first, and goes below where `visit` says so.
 pub fn walk_mut(expr: &mut Expr, visit: &mut dyn FnMut(&mut Expr) -> Descend) {
-    if visit(expr) == Descend::Past {
-        return;
-    }
-    for child in expr.children_mut() {
-        walk_mut(child, visit);
+    let mut ahead = vec![expr];
+    while let Some(expr) = ahead.pop() {
+        if visit(expr) == Descend::Into {
+            ahead.extend(expr.children_mut().into_iter().rev());
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::params::Params;
 
 /// `/format_query`
 pub(crate) async fn format(params: Params) -> Result<Response, ApiError> {
-    let pretty = promql::pretty(&parse(&params)?);
+    let pretty = promql::pretty(&parse(&params, LONGEST_FORMATTED)?);
     Ok(json::success(|out| {
         out.string(&pretty);
     }))
@@ -21,12 +21,26 @@ pub(crate) async fn format(params: Params) -> Result<Response, ApiError> {
 
 /// `/parse_query`: the tree, in the shape of Prometheus's own page.
 pub(crate) async fn tree(params: Params) -> Result<Response, ApiError> {
-    let expr = parse(&params)?;
+    let expr = parse(&params, promql::MAX_DEPTH)?;
     Ok(json::success(|out| node(out, &expr)))
 }
 
-fn parse(params: &Params) -> Result<Expr, ApiError> {
-    promql::parse(params.get("query").unwrap_or_default()).map_err(|e| ApiError::parameter("query", e))
+/// The most operators of a chain whose tree is printed on lines: each operation is indented more than the one that it
+/// ends in, so that the text grows with the square.
+const LONGEST_FORMATTED: usize = 1_000;
+
+fn parse(params: &Params, longest: usize) -> Result<Expr, ApiError> {
+    let refuse = |e: String| ApiError::parameter("query", e);
+    let expr = promql::parse(params.get("query").unwrap_or_default()).map_err(|e| refuse(e.to_string()))?;
+    let mut length = 0;
+    promql::walk(&expr, &mut |expr| length = length.max(expr.chain().links.len()));
+    if length > longest {
+        let limit = "shown_chain";
+        return Err(refuse(format!(
+            "chain of {length} operators (fixed limit {limit} of {longest}), which can be evaluated but not shown"
+        )));
+    }
+    Ok(expr)
 }
 
 fn node(out: &mut Json, expr: &Expr) {

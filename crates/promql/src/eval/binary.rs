@@ -30,31 +30,35 @@ impl Evaluator<'_> {
 
     pub(super) fn scalar_binary(&self, binary: &Binary, grid: Grid) -> Result<Vec<f64>, EvalError> {
         let mut values = self.scalars(&binary.lhs, grid)?;
-        let rhs = self.scalars(&binary.rhs, grid)?;
-        for (a, b) in values.iter_mut().zip(rhs) {
-            *a = match FloatOp::of(binary.op) {
-                FloatOp::Compute(compute) => compute(*a, b),
-                FloatOp::Compare(holds) => f64::from(u8::from(holds(*a, b))),
-                FloatOp::Undefined => {
-                    let op = quote(binary.op.symbol());
-                    let message = format!("operator {op} not allowed for Scalar operations");
-                    return Err(EvalError::Execution(message));
-                }
-            };
-        }
+        operate_on_scalars(binary.op, &mut values, self.scalars(&binary.rhs, grid)?)?;
         Ok(values)
     }
 }
 
+/// Applies an operator to each value and its partner.
+pub(super) fn operate_on_scalars(op: BinaryOp, lhs: &mut [f64], rhs: Vec<f64>) -> Result<(), EvalError> {
+    for (a, b) in lhs.iter_mut().zip(rhs) {
+        *a = match FloatOp::of(op) {
+            FloatOp::Compute(compute) => compute(*a, b),
+            FloatOp::Compare(holds) => f64::from(u8::from(holds(*a, b))),
+            FloatOp::Undefined => {
+                let message = format!("operator {} not allowed for Scalar operations", quote(op.symbol()));
+                return Err(EvalError::Execution(message));
+            }
+        };
+    }
+    Ok(())
+}
+
 /// An operator with a scalar on one side.
-struct ScalarOperation<'e> {
+pub(super) struct ScalarOperation<'e> {
     op: BinaryOp,
     returns_bool: bool,
     scalars: Vec<f64>,
     /// Whether the scalar is on the left.
     is_swapped: bool,
     /// The last thing to say about each step.
-    notices: LastNotices<'e>,
+    pub(super) notices: LastNotices<'e>,
 }
 
 /// Of all notices of a step the last one counts, as in Prometheus.
@@ -83,7 +87,7 @@ impl<'e> LastNotices<'e> {
 }
 
 impl<'e> ScalarOperation<'e> {
-    fn new(
+    pub(super) fn new(
         evaluator: &'e Evaluator<'e>,
         binary: &Binary,
         scalars: Vec<f64>,
@@ -98,7 +102,7 @@ impl<'e> ScalarOperation<'e> {
         }
     }
 
-    fn apply(&mut self, row: &mut Row<'_>) {
+    pub(super) fn apply(&mut self, row: &mut Row<'_>) {
         match FloatOp::of(self.op) {
             FloatOp::Compute(compute) if self.is_swapped => self.each_float(row, |v, s| compute(s, v)),
             FloatOp::Compute(compute) => self.each_float(row, compute),

@@ -56,10 +56,23 @@ impl Evaluator<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), EvalError> {
+        let left = self.vector(&binary.lhs, grid)?;
+        let result = self.matched(binary, span, left, grid)?;
+        self.emit(result, sink)
+    }
+
+    /// The result of an operation whose left side is at hand.
+    pub(super) fn matched(
+        &self,
+        binary: &Binary,
+        span: Span,
+        left: Vector,
+        grid: Grid,
+    ) -> Result<Vector, EvalError> {
         let Some(matching) = &binary.matching else {
             return Err(EvalError::Execution("unexpected error: vectors without matching".to_string()));
         };
-        let (left, right) = (self.vector(&binary.lhs, grid)?, self.vector(&binary.rhs, grid)?);
+        let right = self.vector(&binary.rhs, grid)?;
         let _signatures = self.lease(MATCHED_BYTES * (left.len() + right.len()))?;
         let result = match binary.op {
             BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
@@ -77,7 +90,7 @@ impl Evaluator<'_> {
         };
         self.release(left);
         self.release(right);
-        self.emit(result, sink)
+        Ok(result)
     }
 
     fn set_operation(

@@ -6,6 +6,7 @@
 mod aggregate;
 mod average;
 mod binary;
+mod chain;
 mod count_values;
 mod decode;
 mod element;
@@ -253,6 +254,7 @@ impl<'p> Evaluator<'p> {
             }),
             ExprKind::Vector(selector) => self.selector_rows(selector, expr.span, grid, sink),
             ExprKind::Aggregate(aggregate) => self.aggregate_rows(aggregate, expr.span, grid, sink),
+            ExprKind::Binary(_) if chain::is_long(expr) => self.chain_rows(expr, grid, sink),
             ExprKind::Binary(binary) => self.binary_rows(binary, expr.span, grid, sink),
             ExprKind::Call(call) => functions::rows(self, call, expr.span, grid, sink),
             ExprKind::Number(_) | ExprKind::String(_) | ExprKind::Matrix(_) | ExprKind::Subquery(_) => {
@@ -282,6 +284,7 @@ impl<'p> Evaluator<'p> {
                 values.iter_mut().for_each(|v| *v = negated(*v));
                 Ok(values)
             }
+            ExprKind::Binary(_) if chain::is_long(expr) => self.chain_scalars(expr, grid),
             ExprKind::Binary(binary) => self.scalar_binary(binary, grid),
             ExprKind::Call(call) => functions::scalars(self, call, grid),
             _ => Err(EvalError::Execution("unexpected error: not a scalar".to_string())),
@@ -398,7 +401,7 @@ fn is_step_invariant(expr: &Expr) -> bool {
         ExprKind::Subquery(subquery) => subquery.at.is_some(),
         ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => is_step_invariant(inner),
         ExprKind::Aggregate(aggregate) => is_step_invariant(unparen(&aggregate.expr)),
-        ExprKind::Binary(binary) => is_step_invariant(&binary.lhs) && is_step_invariant(&binary.rhs),
+        ExprKind::Binary(_) => expr.operands().into_iter().all(is_step_invariant),
         ExprKind::Call(call) => {
             let args_are = call.args.iter().all(is_step_invariant);
             // The time of a selected sample is what it is, whenever one asks.

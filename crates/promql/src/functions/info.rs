@@ -54,9 +54,8 @@ impl<'f> ReferenceFinder<'f> {
                 selects
             }
             ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => self.visit(inner, within),
-            ExprKind::Binary(binary) => {
-                let left = self.visit(&binary.lhs, within);
-                self.visit(&binary.rhs, within) || left
+            ExprKind::Binary(_) => {
+                expr.operands().into_iter().filter(|operand| self.visit(operand, within)).count() > 0
             }
             ExprKind::Aggregate(aggregate) => self.visit(&aggregate.expr, within),
             ExprKind::Call(call) if call.func.name == "info" => {

@@ -41,7 +41,7 @@ impl Checker<'_> {
                 self.expr(inner)?;
             }
             ExprKind::Unary(_, inner) => self.unary(inner, span)?,
-            ExprKind::Binary(binary) => self.binary(binary, span)?,
+            ExprKind::Binary(_) => return self.chain(expr),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate)?,
             ExprKind::Call(call) => self.call(call, span)?,
         }
@@ -94,8 +94,27 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn binary(&self, binary: &mut Binary, span: Span) -> Parsed<()> {
-        let left = self.expr(&mut binary.lhs)?;
+    /// Operations from the inside out.
+    fn chain(&self, expr: &mut Expr) -> Parsed<ValueType> {
+        let nothing = || Expr { kind: ExprKind::String(String::new()), span: Span::default() };
+        let mut left = std::mem::replace(expr, nothing());
+        let mut links = Vec::new();
+        while let ExprKind::Binary(mut binary) = left.kind {
+            let lhs = std::mem::replace(&mut binary.lhs, nothing());
+            links.push((binary, left.span));
+            left = lhs;
+        }
+        let mut found = self.expr(&mut left)?;
+        for (mut binary, span) in links.into_iter().rev() {
+            binary.lhs = left;
+            found = self.binary(&mut binary, found, span)?;
+            left = Expr { kind: ExprKind::Binary(binary), span };
+        }
+        *expr = left;
+        Ok(found)
+    }
+
+    fn binary(&self, binary: &mut Binary, left: ValueType, span: Span) -> Parsed<ValueType> {
         let right = self.expr(&mut binary.rhs)?;
         self.bool_modifier(binary, left, right)?;
         if let Some(matching) = &mut binary.matching {
@@ -127,7 +146,8 @@ impl Checker<'_> {
             let message = format!("set operator {op} not allowed in binary scalar expression");
             return Err(self.error(span, message));
         }
-        Ok(())
+        let is_scalar = left == ValueType::Scalar && right == ValueType::Scalar;
+        Ok(if is_scalar { ValueType::Scalar } else { ValueType::Vector })
     }
 
     fn bool_modifier(&self, binary: &Binary, left: ValueType, right: ValueType) -> Parsed<()> {

@@ -171,7 +171,7 @@ impl Parser<'_> {
     fn term(&self, node: DurationNode, span: Span, below: usize) -> Parsed<Term> {
         let height = below + 1;
         if height > super::MAX_DEPTH {
-            return Err(self.too_deep(span, super::MAX_DEPTH));
+            return Err(self.too_deep(span, "query_depth", super::MAX_DEPTH));
         }
         Ok(Term { node, span, height })
     }

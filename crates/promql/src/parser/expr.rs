@@ -1,7 +1,7 @@
 use super::binary::starts_operand;
 use super::number::{parse_duration, parse_number};
 use super::selector::is_metric_name;
-use super::{Node, Parsed, Parser};
+use super::{MAX_CHAIN, Node, Parsed, Parser};
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, DurationExpr, Expr, ExprKind, MatrixSelector, Number,
     RangeMode, Span, Subquery, UnaryOp,
@@ -28,8 +28,18 @@ impl Parser<'_> {
         self.advance();
         let modifiers = self.binary_modifiers()?;
         let right = self.expr(op.right_precedence())?;
-        let height = left.height.max(right.height);
+        // The operations of a chain are at one level.
+        let in_chain = matches!(left.expr.kind, ExprKind::Binary(_));
+        let height = right.height.max(left.height - usize::from(in_chain));
+        let links = left.links + 1;
         let span = Span { start: left.expr.span.start, end: right.expr.span.end };
+        if links > MAX_CHAIN {
+            let message = format!(
+                "chain of more than {MAX_CHAIN} operators (fixed limit query_chain of {MAX_CHAIN}), put parts of it \
+                 in parentheses or into queries of their own"
+            );
+            return Err(self.error(span, message));
+        }
         let binary = Binary {
             op,
             lhs: left.expr,
@@ -37,7 +47,7 @@ impl Parser<'_> {
             return_bool: modifiers.return_bool,
             matching: Some(modifiers.matching),
         };
-        self.node(Expr { kind: ExprKind::Binary(Box::new(binary)), span }, height)
+        Ok(Node { links, ..self.node(Expr { kind: ExprKind::Binary(Box::new(binary)), span }, height)? })
     }
 
     /// An expression without binary operators outside of brackets, and all that clings to it.

@@ -22,8 +22,12 @@ pub(crate) use number::is_out_of_range;
 pub use number::{parse_duration_millis, parse_number};
 
 /// The most levels a tree may have. Printer and evaluator recurse by level: with this bound neither overflows the
-/// stack of a worker thread, whatever the query. Chains of operators count, since they lean left.
+/// stack of a worker thread, whatever the query. A chain of operators is one level: nobody recurses along it.
 pub const MAX_DEPTH: usize = 200;
+
+/// The most operators of a chain, `a + b - c`. Each looks at what those before it have left, so that the work grows
+/// with the square.
+pub const MAX_CHAIN: usize = 5_000;
 
 /// The most brackets, signs and right sides that may be open at once: what the parser recurses by.
 const MAX_NESTING: usize = 100;
@@ -35,6 +39,8 @@ type Parsed<T = Node> = Result<T, ParseError>;
 struct Node {
     expr: Expr,
     height: usize,
+    /// The operators of the chain that it is.
+    links: usize,
 }
 
 struct Parser<'a> {
@@ -124,20 +130,23 @@ impl<'a> Parser<'a> {
     fn node(&self, expr: Expr, below: usize) -> Parsed {
         let height = below + 1;
         if height > MAX_DEPTH {
-            return Err(self.too_deep(expr.span, MAX_DEPTH));
+            return Err(self.too_deep(expr.span, "query_depth", MAX_DEPTH));
         }
-        Ok(Node { expr, height })
+        Ok(Node { expr, height, links: 0 })
     }
 
-    fn too_deep(&self, span: Span, limit: usize) -> ParseError {
-        self.error(span, format!("expression is nested more than {limit} levels deep"))
+    /// The limits are those of the stack, so that no tenant can have others.
+    fn too_deep(&self, span: Span, limit: &str, value: usize) -> ParseError {
+        let message =
+            format!("expression is nested more than {value} levels deep (fixed limit {limit} of {value})");
+        self.error(span, message)
     }
 
     /// Goes one level down; the caller comes back up by itself when it succeeds.
     fn enter(&mut self) -> Parsed<()> {
         self.depth += 1;
         if self.depth > MAX_NESTING {
-            return Err(self.too_deep(self.peek().span, MAX_NESTING));
+            return Err(self.too_deep(self.peek().span, "query_nesting", MAX_NESTING));
         }
         Ok(())
     }

@@ -73,10 +73,11 @@ fn is_ordered(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Vector(_) | ExprKind::Matrix(_) | ExprKind::Number(_) | ExprKind::String(_) => true,
         ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => is_ordered(inner),
-        ExprKind::Binary(binary) => {
-            let is_scalar = |side: &Expr| side.value_type() == ValueType::Scalar;
-            (is_scalar(&binary.lhs) && is_ordered(&binary.rhs))
-                || (is_scalar(&binary.rhs) && is_ordered(&binary.lhs))
+        ExprKind::Binary(_) => {
+            // Between two vectors, the order is that of their signatures.
+            let is_scalar = |operand: &&Expr| operand.value_type() == ValueType::Scalar;
+            let mut vectors = expr.operands().into_iter().filter(|operand| !is_scalar(operand));
+            vectors.next().is_none_or(is_ordered) && vectors.next().is_none()
         }
         ExprKind::Call(call) => is_ordered_call(call),
         ExprKind::Aggregate(_) | ExprKind::Subquery(_) => false,
