@@ -26,8 +26,7 @@ impl Heap {
     fn offer(&mut self, sample: Ranked, k: usize, goes_before: fn(f64, f64) -> bool) {
         let before = |a: &Ranked, b: &Ranked| a.value.is_nan() || goes_before(a.value, b.value);
         if self.samples.len() < k {
-            self.samples.push(sample);
-            self.sift_up(before);
+            self.push(sample, goes_before);
             return;
         }
         let top = self.samples[0].value;
@@ -35,6 +34,11 @@ impl Heap {
             self.samples[0] = sample;
             self.sift_down(before);
         }
+    }
+
+    fn push(&mut self, sample: Ranked, goes_before: fn(f64, f64) -> bool) {
+        self.samples.push(sample);
+        self.sift_up(|a, b| a.value.is_nan() || goes_before(a.value, b.value));
     }
 
     fn sift_up(&mut self, before: impl Fn(&Ranked, &Ranked) -> bool) {
@@ -100,7 +104,7 @@ impl Evaluator<'_> {
                 false => refuse_counts(&params)?,
             }
             match aggregate.op {
-                AggregateOp::LimitRatio => self.limit_ratio(&rows, &params, sink)?,
+                AggregateOp::LimitRatio => self.limit_ratio(&rows, &params, aggregate, sink)?,
                 AggregateOp::Limitk => self.limitk(&rows, &params, aggregate, sink)?,
                 _ => self.extremes(&rows, &params, aggregate, span, sink)?,
             }
@@ -157,6 +161,14 @@ impl Evaluator<'_> {
         let _groups = self.lease(GROUPED_BYTES * rows.len())?;
         let (groups, of_row) = groups(rows, aggregate);
         let mut taken = vec![0; groups];
+        if let [k] = params {
+            let k = count(*k, rows.len());
+            return self.heaps(rows, (groups, &of_row), sink, |row| {
+                let taken = &mut taken[of_row[row]];
+                *taken += 1;
+                *taken <= k
+            });
+        }
         let mut picked = Picked::new(self, rows);
         for (step, k) in params.iter().enumerate() {
             let k = count(*k, rows.len());
@@ -171,17 +183,53 @@ impl Evaluator<'_> {
         picked.emit(sink)
     }
 
-    fn limit_ratio(&self, rows: &Vector, params: &[f64], sink: &mut Sink<'_>) -> Result<(), EvalError> {
+    fn limit_ratio(
+        &self,
+        rows: &Vector,
+        params: &[f64],
+        aggregate: &Aggregate,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), EvalError> {
+        if let [ratio] = params {
+            let _groups = self.lease(GROUPED_BYTES * rows.len())?;
+            let (groups, of_row) = groups(rows, aggregate);
+            let is_taken = |row: usize| is_sampled(sampling_offset(&rows.head(row).labels), *ratio);
+            return self.heaps(rows, (groups, &of_row), sink, is_taken);
+        }
         let mut picked = Picked::new(self, rows);
         for row in 0..rows.len() {
             let offset = sampling_offset(&rows.head(row).labels);
             for (step, ratio) in params.iter().enumerate() {
-                let ratio = ratio.clamp(-1.0, 1.0);
-                let is_taken = (ratio >= 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio);
-                if is_taken && ratio != 0.0 && rows.is_present(row, step) {
+                if is_sampled(offset, *ratio) && rows.is_present(row, step) {
                     picked.take(row, step)?;
                 }
             }
+        }
+        picked.emit(sink)
+    }
+
+    /// The samples of a single step that are taken: group by group, and those of a group in the order in which
+    /// Prometheus's heap of them has them. Over several steps it has none.
+    fn heaps(
+        &self,
+        rows: &Vector,
+        (groups, of_row): (usize, &[usize]),
+        sink: &mut Sink<'_>,
+        mut is_taken: impl FnMut(usize) -> bool,
+    ) -> Result<(), EvalError> {
+        let _heaps = self.lease(heap_bytes(groups, rows.len(), rows))?;
+        let mut heaps: Vec<Heap> = Vec::new();
+        heaps.resize_with(groups, Heap::default);
+        for (row, group) in of_row.iter().enumerate() {
+            if rows.is_present(row, 0) && is_taken(row) {
+                // To the heap, a histogram is a zero.
+                let value = if rows.histogram_at(row, 0).is_some() { 0.0 } else { rows.float_at(row, 0) };
+                heaps[*group].push(Ranked { value, row }, |a, b| a < b);
+            }
+        }
+        let mut picked = Picked::new(self, rows);
+        for sample in heaps.into_iter().flat_map(|heap| heap.samples) {
+            picked.take(sample.row, 0)?;
         }
         picked.emit(sink)
     }
@@ -261,6 +309,12 @@ fn sampling_offset(labels: &model::Labels) -> f64 {
         bytes.extend_from_slice(text.as_bytes());
     }
     xxh64(&bytes, 0) as f64 / u64::MAX as f64
+}
+
+/// Whether a ratio takes the series with this offset; less than none takes those that its complement leaves.
+fn is_sampled(offset: f64, ratio: f64) -> bool {
+    let ratio = ratio.clamp(-1.0, 1.0);
+    (ratio > 0.0 && offset < ratio) || (ratio < 0.0 && offset >= 1.0 + ratio)
 }
 
 /// Some of the samples of some rows, in the order in which they were taken.
