@@ -5,32 +5,39 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bucket::Table;
-use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TimeRange};
+use model::{Classify, ErrorKind, ExemplarSeries, Labels, Metadata, TenantId, TimeRange, unite};
+use parking_lot::MutexGuard;
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectBudget, SelectError,
-    SelectRequest, SelectStats, Selected, Standing, StandingRequest,
+    HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Projection, Select, SelectBudget,
+    SelectError, SelectRequest, SelectStats, Selected, Standing, StandingRequest,
 };
 
 use crate::Ingester;
+use crate::head::Selecting;
 use crate::tenants::Shard;
 
 #[async_trait]
 impl Select for Ingester {
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
-        let mut series: Vec<SeriesData> = Vec::new();
         let used_before = request.budget.samples.used();
+        let mut selecting = Selecting::new(request);
+        let mut n_heads = 0;
         for shard in self.shards_of(tenant) {
-            self.check_deadline(&request.budget)?;
-            let state = shard.state.lock();
-            let SelectRequest { within, matchers, range, budget, .. } = request;
-            series.extend(state.head.select_within(within.as_ref(), matchers, *range, budget)?);
+            let n_before = selecting.series.len();
+            self.select_shard(&shard, request, &mut selecting).await?;
+            n_heads += usize::from(selecting.series.len() > n_before);
         }
         // Read after the view was taken: what left the head before is in this version.
         let table_version = self.version(tenant, Table::Metrics).await?;
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let is_in_order = request.projection != Projection::All || selecting.series.len() < 2;
+        // A series is in two shards only when their number was changed.
+        let series = match n_heads < 2 && is_in_order {
+            true => selecting.series,
+            false => unite(selecting.series),
+        };
         let n_samples = request.budget.samples.used().saturating_sub(used_before);
         let stats = SelectStats { n_samples, ..SelectStats::default() };
-        Ok(Selected { series: join_equal(series), table_version, stats })
+        Ok(Selected { series, table_version, stats })
     }
 
     async fn series(
@@ -124,6 +131,31 @@ impl Select for Ingester {
 }
 
 impl Ingester {
+    /// Slice by slice, so that whoever pushes or asks does not wait for all of it. A series is read as it is at its
+    /// turn: what has left the head until then is in the version that is asked for afterwards.
+    async fn select_shard(
+        &self,
+        shard: &Shard,
+        request: &SelectRequest,
+        selecting: &mut Selecting<'_>,
+    ) -> Result<(), SelectError> {
+        self.check_deadline(&request.budget)?;
+        let mut candidates = selecting.candidates(&shard.state.lock().head)?;
+        while !candidates.is_done() {
+            self.check_deadline(&request.budget)?;
+            {
+                let state = shard.state.lock();
+                let selected = selecting.step(&state.head, &mut candidates);
+                MutexGuard::unlock_fair(state);
+                selected?;
+            }
+            if !candidates.is_done() {
+                runtime::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
     /// A list that was taken from the head just now: what left the head before is in the version it names.
     async fn listed<T>(
         &self,
@@ -154,16 +186,4 @@ impl Ingester {
             _ => Ok(()),
         }
     }
-}
-
-/// A series is in two shards only when their number was changed.
-fn join_equal(sorted: Vec<SeriesData>) -> Vec<SeriesData> {
-    let mut joined: Vec<SeriesData> = Vec::with_capacity(sorted.len());
-    for series in sorted {
-        match joined.last_mut().filter(|last| last.labels == series.labels) {
-            Some(last) => last.absorb(series),
-            None => joined.push(series),
-        }
-    }
-    joined
 }

@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
 use crate::{Histogram, Labels, SeriesId, is_empty_cell, resolve};
 
 /// Values over a timeline that may be shared with other series. A cell may be empty ([`crate::EMPTY`]).
@@ -96,6 +99,55 @@ impl SeriesData {
     }
 }
 
+/// The series of several answers, each once: sorted by labels, or in no order where some have fewer labels than they are
+/// known by.
+pub fn unite(mut series: Vec<SeriesData>) -> Vec<SeriesData> {
+    if series.iter().any(|one| one.id.is_some()) {
+        return join_by_identity(series);
+    }
+    sort_by_labels(&mut series);
+    if series.windows(2).all(|pair| pair[0].labels != pair[1].labels) {
+        return series;
+    }
+    let mut joined: Vec<SeriesData> = Vec::with_capacity(series.len());
+    for series in series {
+        match joined.last_mut().filter(|last| last.labels == series.labels) {
+            Some(last) => last.absorb(series),
+            None => joined.push(series),
+        }
+    }
+    joined
+}
+
+/// Sorts series by labels. Numbers are moved about, and the series once.
+pub fn sort_by_labels(series: &mut Vec<SeriesData>) {
+    if series.is_sorted_by(|a, b| a.labels <= b.labels) {
+        return;
+    }
+    let mut order: Vec<usize> = (0..series.len()).collect();
+    order.sort_by(|a, b| series[*a].labels.cmp(&series[*b].labels));
+    let mut unsorted: Vec<Option<SeriesData>> = std::mem::take(series).into_iter().map(Some).collect();
+    series.extend(order.into_iter().filter_map(|at| unsorted[at].take()));
+}
+
+fn join_by_identity(series: Vec<SeriesData>) -> Vec<SeriesData> {
+    // An identity is a hash already: half of it is as good to find the place by.
+    let mut places: HashTable<(SeriesId, usize)> = HashTable::with_capacity(series.len());
+    let hash = |id: &SeriesId| id.0 as u64;
+    let mut joined: Vec<SeriesData> = Vec::with_capacity(series.len());
+    for series in series {
+        let id = series.identity();
+        match places.entry(hash(&id), |known| known.0 == id, |known| hash(&known.0)) {
+            Entry::Occupied(known) => joined[known.get().1].absorb(series),
+            Entry::Vacant(free) => {
+                free.insert((id, joined.len()));
+                joined.push(series);
+            }
+        }
+    }
+    joined
+}
+
 /// Merges one series after the other. Series whose columns have the same timelines share the joined one, too.
 #[derive(Debug, Default)]
 pub struct Merger {
@@ -177,6 +229,34 @@ pub struct ExemplarPoint {
 mod tests {
     use super::*;
     use crate::{Counts, EMPTY, STALE_NAN};
+
+    #[test]
+    fn series_of_several_answers_are_each_there_once_whether_their_labels_are_whole_or_not() {
+        let names = ["d", "b", "a", "b", "c", "a"];
+        for is_whole in [true, false] {
+            let series = (0..).zip(names).map(|(at, name)| {
+                let labels = Labels::from_pairs([("__name__", name)]);
+                let id = (!is_whole).then(|| labels.id());
+                let mut series = SeriesData::new(if is_whole { labels } else { Labels::empty() });
+                series.id = id;
+                series.floats.push(FloatColumn::new(vec![at], vec![at as f64]));
+                series
+            });
+            let mut united: Vec<_> = unite(series.collect())
+                .into_iter()
+                .map(|one| {
+                    (one.identity(), one.floats.iter().map(|column| column.timeline[0]).collect::<Vec<_>>())
+                })
+                .collect();
+            let mut wanted = [("a", vec![2, 5]), ("b", vec![1, 3]), ("c", vec![4]), ("d", vec![0])]
+                .map(|(name, times)| (Labels::from_pairs([("__name__", name)]).id(), times));
+            if !is_whole {
+                united.sort();
+                wanted.sort();
+            }
+            assert_eq!(united, wanted);
+        }
+    }
 
     #[test]
     fn merging_keeps_each_timestamp_once() {

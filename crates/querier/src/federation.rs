@@ -5,8 +5,8 @@ use futures::stream::{StreamExt, TryStreamExt};
 use limits::{Limits, LimitsHandle, PromDuration};
 use model::{ExemplarSeries, Labels, Matcher, MatcherOp, Metadata, SeriesData, TenantId, TenantIds};
 use wire::{
-    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, SelectError, SelectRequest, SelectStats,
-    SeriesRange, StoredBlock,
+    HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Projection, SelectError, SelectRequest,
+    SelectStats, SeriesRange, StoredBlock,
 };
 
 use crate::source::Source;
@@ -31,7 +31,7 @@ pub(crate) struct Federation<'a> {
 }
 
 impl Federation<'_> {
-    /// The series that match, sorted by labels.
+    /// The series that match, sorted by labels unless one tenant is asked with a projection.
     pub(crate) async fn select(
         &self,
         request: SelectRequest,
@@ -44,7 +44,9 @@ impl Federation<'_> {
             let Some(matchers) = chosen(tenant, &request.matchers) else { continue };
             for (more, within) in own_ranges(tenant, request.within.as_ref()) {
                 let matchers = matchers.iter().cloned().chain(more).collect();
-                let request = SelectRequest { matchers, within, ..request.clone() };
+                // The tenant's label is added to whole ones.
+                let projection = Projection::All;
+                let request = SelectRequest { matchers, within, projection, ..request.clone() };
                 selects.push(select_of(self.source.clone(), tenant.clone(), request));
             }
         }

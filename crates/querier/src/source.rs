@@ -1,8 +1,7 @@
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId};
+use model::{ExemplarPoint, ExemplarSeries, Labels, Merger, Metadata, SeriesData, TenantId, unite};
 use wire::{
     HeadStats, HeadStatsRequest, LabelsRequest, MetadataRequest, Select, SelectError, SelectRequest,
     SelectStats, StandingRequest, StoredBlock,
@@ -140,26 +139,21 @@ fn merge_metadata(recent: Vec<Metadata>, stored: Vec<Metadata>) -> Vec<Metadata>
     merged
 }
 
-/// Merges two lists sorted by labels; a series that is in both, or twice in one, becomes one.
-fn merge(stored: Vec<SeriesData>, recent: Vec<SeriesData>) -> Vec<SeriesData> {
-    let mut merged: Vec<SeriesData> = Vec::with_capacity(stored.len().max(recent.len()));
-    let (mut stored, mut recent) = (stored.into_iter().peekable(), recent.into_iter().peekable());
-    loop {
-        let order = match (stored.peek(), recent.peek()) {
-            (Some(a), Some(b)) => a.labels.cmp(&b.labels),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => break,
-        };
-        let next = if order == Ordering::Greater { recent.next() } else { stored.next() };
-        let Some(next) = next else { break };
-        match merged.last_mut() {
-            Some(last) if last.labels == next.labels => last.absorb(next),
-            _ => merged.push(next),
+/// The series of both halves, each once.
+fn merge(mut stored: Vec<SeriesData>, recent: Vec<SeriesData>) -> Vec<SeriesData> {
+    let is_once = |half: &[SeriesData]| {
+        half.windows(2).all(|pair| pair[0].id.is_some() || pair[0].labels != pair[1].labels)
+    };
+    let all = match (stored.is_empty(), recent.is_empty()) {
+        (true, _) if is_once(&recent) => recent,
+        (_, true) if is_once(&stored) => stored,
+        _ => {
+            stored.extend(recent);
+            unite(stored)
         }
-    }
+    };
     let mut merger = Merger::default();
-    merged.into_iter().map(|series| merger.merge(series)).collect()
+    all.into_iter().map(|series| merger.merge(series)).collect()
 }
 
 fn union<T: Ord>(mut a: Vec<T>, b: Vec<T>) -> Vec<T> {
@@ -193,6 +187,26 @@ mod tests {
         assert_eq!(names, ["a", "b", "c"]);
         let samples: Vec<_> = merged[0].floats[0].samples().collect();
         assert_eq!(samples, [(1, 1.0), (2, 2.0), (3, 3.0)]);
+    }
+
+    #[test]
+    fn a_series_in_both_halves_comes_out_once_where_labels_are_left_out() {
+        let projected = |name, samples: &[(i64, f64)]| {
+            let mut series = series(name, samples);
+            series.id = Some(series.labels.id());
+            series.labels = Labels::empty();
+            series
+        };
+        let stored = vec![projected("c", &[(1, 3.0)]), projected("a", &[(1, 1.0)])];
+        // One half may leave labels as they are.
+        for recent in [vec![projected("a", &[(2, 2.0)])], vec![series("a", &[(2, 2.0)])]] {
+            let merged = merge(stored.clone(), recent);
+            let samples = |one: &SeriesData| (one.identity(), one.floats[0].samples().collect::<Vec<_>>());
+            let id = |name| Labels::from_pairs([("__name__", name)]).id();
+            let wanted = [(id("c"), vec![(1, 3.0)]), (id("a"), vec![(1, 1.0), (2, 2.0)])];
+            assert_eq!(merged.iter().map(samples).collect::<Vec<_>>(), wanted);
+        }
+        assert_eq!(merge(Vec::new(), stored.clone()).len(), 2);
     }
 
     #[test]

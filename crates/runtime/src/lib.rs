@@ -27,5 +27,5 @@ pub use process::ProcessStats;
 pub use random::random_u64;
 pub use service::{Service, Stopped, Supervisor};
 pub use shutdown::{Shutdown, ShutdownHandle};
-pub use tasks::{blocking, n_tasks, sleep, spawn, timeout, wait};
+pub use tasks::{blocking, n_tasks, sleep, spawn, timeout, wait, yield_now};
 pub use trace::TraceContext;

@@ -30,6 +30,11 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Lets others have their turn.
+pub async fn yield_now() {
+    tokio::task::yield_now().await;
+}
+
 /// Waits for `future` where [`blocking`] work needs it. Not for async tasks: it would block their thread.
 pub fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Handle::current().block_on(future)

@@ -114,7 +114,10 @@ pub enum Projection {
 impl Projection {
     /// Whether a label is wanted.
     pub fn wants(&self, name: &[u8]) -> bool {
-        let is_among = |names: &[String]| names.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok();
+        let is_among = |names: &[String]| match names.len() {
+            0..=8 => names.iter().any(|known| known.as_bytes() == name),
+            _ => names.binary_search_by(|known| known.as_bytes().cmp(name)).is_ok(),
+        };
         match self {
             Projection::All => true,
             Projection::Only(names) => name == METRIC_NAME.as_bytes() || is_among(names),
@@ -282,6 +285,15 @@ impl Meter {
         Ok(())
     }
 
+    /// Uses all of these. Where the limit is in the way, it says what was used when it came to be so.
+    pub fn take_all(&self, all: impl Iterator<Item = u64> + Clone) -> Result<(), SelectError> {
+        let sum: u64 = all.clone().sum();
+        if self.left().is_none_or(|left| sum <= left) {
+            return if sum == 0 { Ok(()) } else { self.take(sum) };
+        }
+        all.into_iter().try_for_each(|n| self.take(n))
+    }
+
     /// Gives back `n` that were taken here.
     pub fn give_back(&self, n: u64) {
         let own = self.used().saturating_sub(self.carried);
@@ -369,7 +381,7 @@ pub enum SelectError {
         used: u64,
     },
     /// The deadline passed.
-    #[error("the query timed out")]
+    #[error("query timed out in query execution")]
     Timeout,
     /// Starting, stopping, out of memory budget, or the store cannot be reached.
     #[error("{0}")]

@@ -67,39 +67,37 @@ pub(super) fn encode(cells: &[f64], hint: u8, out: &mut Vec<u8>) {
     out[head_at] = head;
 }
 
-/// Appends the column's `n_rows` cells to `out`; `bytes` begins at the column and goes on past its end.
-pub(super) fn decode(bytes: &[u8], n_rows: usize, out: &mut Vec<f64>) {
-    let head = bytes[0];
-    let mut at = 1;
-    let mut mask = u64::MAX >> (64 - n_rows);
-    if head & MASKED != 0 {
-        let len = n_rows.div_ceil(8);
-        mask = load(bytes, 1) & (u64::MAX >> (64 - 8 * len));
-        at += len;
+/// Writes the column's cells, as many as its rows, and says how many are not empty; `bytes` begins behind the column's
+/// head and goes on past its end.
+pub(super) fn decode(head: u8, bytes: &[u8], out: &mut [f64]) -> usize {
+    if head & MASKED == 0 {
+        decode_present(head, bytes, out);
+        return out.len();
     }
+    let len = out.len().div_ceil(8);
+    let mask = load(bytes, 0) & (u64::MAX >> (64 - 8 * len));
     let n = mask.count_ones() as usize;
-    let start = out.len();
+    decode_present(head, &bytes[len..], &mut out[..n]);
+    spread(out, n, mask);
+    n
+}
+
+fn decode_present(head: u8, bytes: &[u8], out: &mut [f64]) {
     if head & 3 == XOR {
-        decode_xor(&bytes[at..], n, out);
-    } else {
-        let mut ints = [0i64; MAX_ROWS];
-        decode_ints(head & 3, &bytes[at..], &mut ints[..n]);
-        let exponent = head >> 3;
-        if exponent == 0 {
-            out.extend(ints[..n].iter().map(|i| *i as f64));
-        } else {
-            let power = POWERS[usize::from(exponent)];
-            out.extend(ints[..n].iter().map(|i| *i as f64 / power));
-        }
+        return decode_xor(bytes, out);
     }
-    if n < n_rows {
-        spread(out, start, n, n_rows, mask);
+    decode_ints(head & 3, bytes, out, |int| int as f64);
+    let exponent = usize::from(head >> 3);
+    if exponent > 0 {
+        // Apart from the loop above, where each value waits for the one before it: this one is many at once.
+        let power = POWERS[exponent];
+        out.iter_mut().for_each(|value| *value /= power);
     }
 }
 
 /// The hint for the series' next column.
-pub(super) fn hint(bytes: &[u8]) -> u8 {
-    bytes.first().map_or(0, |head| head >> 3)
+pub(super) fn hint(head: u8) -> u8 {
+    head >> 3
 }
 
 /// Appends timestamps; they are integers and always present.
@@ -111,7 +109,7 @@ pub(super) fn encode_times(times: &[i64], out: &mut Vec<u8>) {
 
 /// Fills `out` with timestamps.
 pub(super) fn decode_times(bytes: &[u8], out: &mut [i64]) {
-    decode_ints(bytes[0] & 3, &bytes[1..], out);
+    decode_ints(bytes[0] & 3, &bytes[1..], out, |int| int);
 }
 
 /// Appends a varint.
@@ -148,18 +146,16 @@ pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
-/// Moves the `n` values behind `start` to the rows of the mask, from the back so that none is overwritten.
-fn spread(out: &mut Vec<f64>, start: usize, n: usize, n_rows: usize, mask: u64) {
-    out.resize(start + n_rows, f64::from_bits(EMPTY));
+/// Moves the first `n` values to the rows of the mask, from the back so that none is overwritten.
+fn spread(out: &mut [f64], n: usize, mask: u64) {
     let mut from = n;
-    for row in (0..n_rows).rev() {
-        let cell = if mask >> row & 1 == 1 {
+    for row in (0..out.len()).rev() {
+        out[row] = if mask >> row & 1 == 1 {
             from -= 1;
-            out[start + from]
+            out[from]
         } else {
             f64::from_bits(EMPTY)
         };
-        out[start + row] = cell;
     }
 }
 
@@ -246,26 +242,25 @@ fn encode_ints(ints: &[i64], out: &mut Vec<u8>) -> u8 {
     DELTA
 }
 
-fn decode_ints(kind: u8, bytes: &[u8], out: &mut [i64]) {
-    if kind == CONSTANT {
-        out.fill(unzigzag(read_varint(bytes, &mut 0)));
-        return;
-    }
-    let width = bytes[0];
+fn decode_ints<T: Copy>(kind: u8, bytes: &[u8], out: &mut [T], of: impl Fn(i64) -> T) {
     let mut at = 1;
-    let base = unzigzag(read_varint(bytes, &mut at));
-    if kind == OFFSET {
-        unpack(&bytes[at..], width, out, |packed| base.wrapping_add(packed as i64));
-        return;
+    match kind {
+        CONSTANT => out.fill(of(unzigzag(read_varint(bytes, &mut 0)))),
+        OFFSET => {
+            let base = unzigzag(read_varint(bytes, &mut at));
+            unpack(&bytes[at..], bytes[0], out, |packed| of(base.wrapping_add(packed as i64)));
+        }
+        _ => {
+            let mut last = unzigzag(read_varint(bytes, &mut at));
+            let least = unzigzag(read_varint(bytes, &mut at));
+            let (first, rest) = out.split_at_mut(1);
+            first[0] = of(last);
+            unpack(&bytes[at..], bytes[0], rest, |packed| {
+                last = last.wrapping_add(least.wrapping_add(packed as i64));
+                of(last)
+            });
+        }
     }
-    let least = unzigzag(read_varint(bytes, &mut at));
-    let mut last = base;
-    let (first, rest) = out.split_at_mut(1);
-    first[0] = base;
-    unpack(&bytes[at..], width, rest, |packed| {
-        last = last.wrapping_add(least).wrapping_add(packed as i64);
-        last
-    });
 }
 
 fn encode_xor(values: &[f64], out: &mut Vec<u8>) {
@@ -279,16 +274,15 @@ fn encode_xor(values: &[f64], out: &mut Vec<u8>) {
     pack(xors().map(|xor| xor >> trailing), width, out);
 }
 
-fn decode_xor(bytes: &[u8], n: usize, out: &mut Vec<f64>) {
+fn decode_xor(bytes: &[u8], out: &mut [f64]) {
     let (width, trailing) = (bytes[0], bytes[1]);
     let mut last = load(bytes, 2);
-    out.push(f64::from_bits(last));
-    let mut values = [0.0; MAX_ROWS];
-    unpack(&bytes[10..], width, &mut values[..n - 1], |packed| {
+    let (first, rest) = out.split_at_mut(1);
+    first[0] = f64::from_bits(last);
+    unpack(&bytes[10..], width, rest, |packed| {
         last ^= packed << trailing;
         f64::from_bits(last)
     });
-    out.extend_from_slice(&values[..n - 1]);
 }
 
 fn width(value: u64) -> u8 {
@@ -314,20 +308,43 @@ fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&word.to_le_bytes()[..used.div_ceil(8) as usize]);
 }
 
+/// As many values from each load as eight bytes are sure to hold, wherever in their first byte the values begin.
 fn unpack<T>(bytes: &[u8], width: u8, out: &mut [T], mut map: impl FnMut(u64) -> T) {
-    let width = usize::from(width);
-    if width == 0 {
-        out.iter_mut().for_each(|slot| *slot = map(0));
-        return;
+    match width {
+        0 => out.iter_mut().for_each(|slot| *slot = map(0)),
+        1..=8 => unpack_by::<8, T>(bytes, width, out, map),
+        9..=16 => unpack_by::<4, T>(bytes, width, out, map),
+        17..=29 => unpack_by::<2, T>(bytes, width, out, map),
+        30..=57 => unpack_by::<1, T>(bytes, width, out, map),
+        _ => unpack_wide(bytes, usize::from(width), out, map),
     }
+}
+
+#[inline(always)]
+fn unpack_by<const N: usize, T>(bytes: &[u8], width: u8, out: &mut [T], mut map: impl FnMut(u64) -> T) {
     let mask = u64::MAX >> (64 - width);
-    if width <= 56 {
-        for (i, slot) in out.iter_mut().enumerate() {
-            let bit = i * width;
-            *slot = map(load(bytes, bit / 8) >> (bit % 8) & mask);
+    let step = N * usize::from(width);
+    let mut bit = 0;
+    let (chunks, rest) = out.as_chunks_mut::<N>();
+    for chunk in chunks {
+        let mut word = load(bytes, bit / 8) >> (bit % 8);
+        for slot in chunk {
+            *slot = map(word & mask);
+            word >>= width;
         }
-        return;
+        bit += step;
     }
+    if !rest.is_empty() {
+        let mut word = load(bytes, bit / 8) >> (bit % 8);
+        for slot in rest {
+            *slot = map(word & mask);
+            word >>= width;
+        }
+    }
+}
+
+fn unpack_wide<T>(bytes: &[u8], width: usize, out: &mut [T], mut map: impl FnMut(u64) -> T) {
+    let mask = u64::MAX >> (64 - width);
     for (i, slot) in out.iter_mut().enumerate() {
         let (byte, shift) = (i * width / 8, i * width % 8);
         let mut value = load(bytes, byte) >> shift;
@@ -338,7 +355,9 @@ fn unpack<T>(bytes: &[u8], width: u8, out: &mut [T], mut map: impl FnMut(u64) ->
     }
 }
 
-fn load(bytes: &[u8], at: usize) -> u64 {
+/// Eight bytes as a number.
+#[inline(always)]
+pub(super) fn load(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(word)
@@ -354,16 +373,17 @@ mod tests {
         let mut bytes = vec![0xAA];
         encode(cells, hint_before, &mut bytes);
         let len = bytes.len() - 1;
-        let after = hint(&bytes[1..]);
+        let after = bytes.get(1).map_or(0, |head| hint(*head));
         bytes.extend([0xBB; PADDING]);
-        let mut back = vec![1.5];
         if len == 0 {
             assert!(cells.iter().all(|cell| cell.to_bits() == EMPTY));
             return 0;
         }
-        decode(&bytes[1..], cells.len(), &mut back);
+        let mut back = vec![1.5; cells.len()];
+        let n = decode(bytes[1], &bytes[2..], &mut back);
         let bits = |cells: &[f64]| cells.iter().map(|cell| cell.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&back[1..]), bits(cells));
+        assert_eq!(bits(&back), bits(cells));
+        assert_eq!(n, cells.iter().filter(|cell| cell.to_bits() != EMPTY).count());
         assert!(after == NOT_DECIMAL || after <= MAX_EXPONENT);
         len
     }

@@ -8,7 +8,7 @@ use model::{ExemplarSeries, Labels, METRIC_NAME, SeriesData, TimeRange, run_labe
 use super::arena::{Chunks, Place};
 use super::generation::Generation;
 use super::histograms::HistogramLog;
-use super::read::{Collected, Timeline};
+use super::read::{Collected, Span, Timeline};
 
 /// A window's generation, frozen for the cut with this sequence number.
 #[derive(Debug)]
@@ -38,7 +38,6 @@ struct FrozenSeries {
 pub struct Reading {
     /// Place in the order of a block.
     next: usize,
-    buffer: Vec<f64>,
 }
 
 /// A slot in the rows of a group.
@@ -142,7 +141,7 @@ impl Frozen {
         while let Some(at) = self.order().get(reading.next) {
             reading.next += 1;
             if self.has_samples(*at as usize) {
-                return Some(self.decode(*at as usize, &mut reading.buffer));
+                return Some(self.decode(*at as usize));
             }
         }
         None
@@ -194,6 +193,19 @@ impl Frozen {
         match self.series.binary_search_by_key(&series_ref, |series| series.series_ref) {
             Ok(at) => self.cells_at(at),
             Err(_) => &[],
+        }
+    }
+
+    /// Where the floats of a series lie, for one after the other in the order of refs: `at` is where the last was found.
+    pub(super) fn cells_after(&self, at: &mut usize, series_ref: u32) -> &[Cells] {
+        let rest = &self.series[*at..];
+        let reach =
+            (0..).map(|n| 1usize << n).find(|n| rest.get(*n).is_none_or(|s| s.series_ref > series_ref));
+        let near = &rest[..reach.map_or(rest.len(), |n| n.min(rest.len()))];
+        *at += near.partition_point(|series| series.series_ref < series_ref);
+        match self.series.get(*at) {
+            Some(series) if series.series_ref == series_ref => self.cells_at(*at),
+            _ => &[],
         }
     }
 
@@ -260,22 +272,22 @@ impl Frozen {
         })
     }
 
-    fn decode(&self, at: usize, buffer: &mut Vec<f64>) -> SeriesData {
+    fn decode(&self, at: usize) -> SeriesData {
         let series = self.series[at];
         let labels = self.labels(series.run);
         let mut collected = Collected::new();
         let mut columns = Vec::with_capacity(1);
         for cells in self.cells_at(at) {
             let rows = &self.generation.rows[cells.rows as usize];
-            let timeline =
-                self.timelines[cells.rows as usize].get_or_init(|| Timeline::new(rows, TimeRange::ALL));
-            columns.extend(timeline.column(rows, cells.slot as usize, buffer));
+            let timeline = self.timelines[cells.rows as usize]
+                .get_or_init(|| Timeline::new(Span::new(rows, TimeRange::ALL)));
+            columns.extend(timeline.column(rows, cells.slot as usize));
         }
         collected.add(columns, self.generation.starts.get(&series.series_ref));
         if let Some(log) = self.generation.histograms.get(&series.series_ref) {
             collected.add_histograms(log.points(TimeRange::ALL));
         }
-        let data = collected.into_series(labels);
+        let data = collected.into_series(labels, None);
         // A series that changed its group has two columns; whoever cuts wants one.
         if data.floats.len() > 1 { data.merged() } else { data }
     }

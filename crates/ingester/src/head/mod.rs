@@ -22,9 +22,11 @@ mod column;
 mod decide;
 mod exemplars;
 mod frozen;
+mod gather;
 mod generation;
 mod groups;
 mod histograms;
+mod label_maker;
 mod metrics;
 mod postings;
 mod read;
@@ -52,6 +54,7 @@ use series::{MOVED, SeriesTable};
 
 pub use frozen::{Frozen, Reading};
 pub use metrics::MetricCounts;
+pub use select::{Candidates, Selecting};
 pub use stats::{Chosen, Extent, PairCount};
 
 /// What the allocator keeps beside an allocation (glibc: 8 bytes, and rounding to 16).

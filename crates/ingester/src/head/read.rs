@@ -2,39 +2,46 @@
 
 use std::sync::Arc;
 
-use model::{EMPTY, FloatColumn, HistogramPoint, Labels, SeriesData, TimeRange, is_empty_cell};
+use model::{EMPTY, FloatColumn, HistogramPoint, Labels, SeriesData, SeriesId, TimeRange, is_empty_cell};
 
 use super::rows::GroupRows;
 use super::starts::StartLog;
 
-/// The timestamps of a group's rows in a range, and how to bring cells into their order.
+/// The rows of a group in a range: their timestamps, and how to bring cells into the order of these.
 #[derive(Debug)]
-pub(super) struct Timeline {
-    times: Arc<[i64]>,
+pub(super) struct Span {
+    /// Ascending, without repetition.
+    pub times: Vec<i64>,
     /// Blocks with a row in the range.
-    blocks: Vec<u32>,
-    with_open: bool,
+    pub blocks: Vec<u32>,
+    pub with_open: bool,
+    pub order: Order,
     /// Rows in these blocks and open ones.
     n_rows: usize,
-    order: Order,
 }
 
 #[derive(Debug)]
-enum Order {
+pub(super) enum Order {
     /// The rows follow each other: those from here on, as many as there are timestamps.
     From(usize),
-    /// The place of each row in the timeline, [`OUTSIDE`] when it is out of range.
+    /// The place of each row among the timestamps, [`OUTSIDE`] when it is out of range.
     Places(Vec<u32>),
+}
+
+/// The rows of a group in a range, for series that share their timestamps.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    times: Arc<[i64]>,
+    span: Span,
 }
 
 const OUTSIDE: u32 = u32::MAX;
 
-impl Timeline {
+impl Span {
     /// The rows of a group in a range.
-    pub(super) fn new(rows: &GroupRows, range: TimeRange) -> Timeline {
-        let blocks: Vec<u32> = (0..rows.blocks().len() as u32)
-            .filter(|block| rows.blocks()[*block as usize].overlaps(range))
-            .collect();
+    pub(super) fn new(rows: &GroupRows, range: TimeRange) -> Span {
+        let overlaps = |block: &u32| rows.blocks()[*block as usize].overlaps(range);
+        let blocks: Vec<u32> = (0..rows.blocks().len() as u32).filter(overlaps).collect();
         let mut times = Vec::new();
         blocks.iter().for_each(|block| rows.blocks()[*block as usize].times(&mut times));
         let with_open = rows.open_times().iter().any(|ts| range.contains(*ts));
@@ -44,41 +51,34 @@ impl Timeline {
         let n_rows = times.len();
         if times.windows(2).all(|pair| pair[0] < pair[1]) {
             let from = times.partition_point(|ts| *ts < range.start);
-            let to = times.partition_point(|ts| *ts <= range.end);
-            return Timeline {
-                times: times[from..to.max(from)].into(),
-                blocks,
-                with_open,
-                n_rows,
-                order: Order::From(from),
-            };
+            times.truncate(times.partition_point(|ts| *ts <= range.end).max(from));
+            times.drain(..from);
+            return Span { times, blocks, with_open, order: Order::From(from), n_rows };
         }
         let mut sorted: Vec<i64> = times.iter().copied().filter(|ts| range.contains(*ts)).collect();
         sorted.sort_unstable();
         sorted.dedup();
         let place = |ts: &i64| sorted.binary_search(ts).map_or(OUTSIDE, |at| at as u32);
-        let places = times.iter().map(place).collect();
-        Timeline { times: sorted.into(), blocks, with_open, n_rows, order: Order::Places(places) }
+        let order = Order::Places(times.iter().map(place).collect());
+        Span { times: sorted, blocks, with_open, order, n_rows }
     }
 
-    /// A slot's column and its number of samples; `None` when it has no sample. `cells` is a buffer.
-    pub(super) fn column(
-        &self,
-        rows: &GroupRows,
-        slot: usize,
-        cells: &mut Vec<f64>,
-    ) -> Option<(FloatColumn, usize)> {
-        let values = match &self.order {
+    /// The slot's cells, one for each timestamp.
+    fn cells(&self, rows: &GroupRows, slot: usize) -> Vec<f64> {
+        let mut cells = Vec::with_capacity(self.n_rows);
+        for block in &self.blocks {
+            rows.blocks()[*block as usize].cells(slot, &mut cells);
+        }
+        if self.with_open {
+            cells.extend((0..rows.n_open()).map(|row| rows.cell(row, slot)));
+        }
+        match &self.order {
             Order::From(from) => {
-                let mut values = Vec::with_capacity(self.n_rows);
-                self.append_cells(rows, slot, &mut values);
-                values.truncate(*from + self.times.len());
-                values.drain(..*from);
-                values
+                cells.truncate(*from + self.times.len());
+                cells.drain(..*from);
+                cells
             }
             Order::Places(places) => {
-                cells.clear();
-                self.append_cells(rows, slot, cells);
                 let mut values = vec![f64::from_bits(EMPTY); self.times.len()];
                 for (cell, place) in cells.iter().zip(places) {
                     if *place != OUTSIDE && !is_empty_cell(*cell) {
@@ -87,20 +87,27 @@ impl Timeline {
                 }
                 values
             }
-        };
-        let n_samples: usize = values.iter().map(|cell| usize::from(!is_empty_cell(*cell))).sum();
-        (n_samples > 0).then(|| (FloatColumn { timeline: Arc::clone(&self.times), values }, n_samples))
+        }
+    }
+}
+
+impl Timeline {
+    /// Of these rows.
+    pub(super) fn new(span: Span) -> Timeline {
+        Timeline { times: span.times.as_slice().into(), span }
     }
 
-    /// The slot's cells in the order of the rows.
-    fn append_cells(&self, rows: &GroupRows, slot: usize, cells: &mut Vec<f64>) {
-        for block in &self.blocks {
-            rows.blocks()[*block as usize].cells(slot, cells);
-        }
-        if self.with_open {
-            cells.extend((0..rows.n_open()).map(|row| rows.cell(row, slot)));
-        }
+    /// A slot's column and its number of samples; `None` when it has no sample.
+    pub(super) fn column(&self, rows: &GroupRows, slot: usize) -> Option<(FloatColumn, usize)> {
+        let values = self.span.cells(rows, slot);
+        let n_samples = n_samples(&values);
+        (n_samples > 0).then(|| (FloatColumn { timeline: Arc::clone(&self.times), values }, n_samples))
     }
+}
+
+/// How many cells hold a sample.
+pub(super) fn n_samples(cells: &[f64]) -> usize {
+    cells.iter().map(|cell| usize::from(!is_empty_cell(*cell))).sum()
 }
 
 /// The start timestamps of the samples of `columns`.
@@ -158,9 +165,9 @@ impl Collected {
     }
 
     /// The series.
-    pub(super) fn into_series(mut self, labels: Labels) -> SeriesData {
+    pub(super) fn into_series(mut self, labels: Labels, id: Option<SeriesId>) -> SeriesData {
         self.starts.sort_unstable();
         self.histograms.sort_by_key(|point| point.timestamp);
-        SeriesData { labels, id: None, floats: self.floats, starts: self.starts, histograms: self.histograms }
+        SeriesData { labels, id, floats: self.floats, starts: self.starts, histograms: self.histograms }
     }
 }

@@ -52,6 +52,13 @@ pub(super) struct Block {
     wide: bool,
 }
 
+/// Where a column begins in its block, and its first byte: to have read it brings the column near.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    at: u32,
+    head: u8,
+}
+
 /// Buffers for closing rows, shared by all groups of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
@@ -114,6 +121,15 @@ impl GroupRows {
     /// A cell of an open row; a slot that joined later is empty.
     pub(super) fn cell(&self, row: usize, slot: usize) -> f64 {
         if slot < self.stride { self.cells[row * self.stride + slot] } else { f64::from_bits(EMPTY) }
+    }
+
+    /// Copies a slot's cells in the open rows from `row` on, as many as there is place for.
+    pub(super) fn copy_open(&self, slot: usize, row: usize, out: &mut [f64]) {
+        if slot >= self.stride {
+            return out.fill(f64::from_bits(EMPTY));
+        }
+        let cells = self.cells[row * self.stride + slot..].iter().step_by(self.stride);
+        out.iter_mut().zip(cells).for_each(|(to, cell)| *to = *cell);
     }
 
     /// Writes a cell of an open row. The slot must have been announced to [`GroupRows::open`] or
@@ -302,35 +318,66 @@ impl Block {
 
     /// Whether the slot has a sample.
     pub(super) fn has(&self, slot: usize) -> bool {
-        self.column(slot).is_some()
+        self.find(slot).is_some()
     }
 
     /// Appends the slot's cells.
     pub(super) fn cells(&self, slot: usize, out: &mut Vec<f64>) {
-        match self.column(slot) {
-            Some(bytes) => column::decode(bytes, self.n_rows(), out),
-            None => out.resize(out.len() + self.n_rows(), f64::from_bits(EMPTY)),
+        let start = out.len();
+        out.resize(start + self.n_rows(), f64::from_bits(EMPTY));
+        if let Some(found) = self.find(slot) {
+            self.decode(found, &mut out[start..]);
         }
+    }
+
+    /// The slot's column; `None` when all of its cells are empty.
+    #[inline]
+    pub(super) fn find(&self, slot: usize) -> Option<Found> {
+        if slot >= self.n_slots as usize {
+            return None;
+        }
+        let table = usize::from(self.times_len);
+        let width = if self.wide { 2 } else { 1 };
+        let at = table + slot / STRETCH * (4 + STRETCH * width);
+        let first = [self.data[at], self.data[at + 1], self.data[at + 2], self.data[at + 3]];
+        let (lens, nth) = (&self.data[at + 4..], slot % STRETCH);
+        let (len, before) = match self.wide {
+            true => (lens[2 * nth] | lens[2 * nth + 1], sum_pairs(lens, nth)),
+            false => (lens[nth], sum_bytes(lens, nth)),
+        };
+        let columns = table + table_len(self.n_slots as usize, width);
+        if len == 0 {
+            return None;
+        }
+        let at = columns + before + u32::from_le_bytes(first) as usize;
+        Some(Found { at: at as u32, head: self.data[at] })
+    }
+
+    /// Writes the cells of a column that was found here, one per row, and says how many are not empty.
+    #[inline]
+    pub(super) fn decode(&self, found: Found, out: &mut [f64]) -> usize {
+        column::decode(found.head, &self.data[found.at as usize + 1..], out)
     }
 
     fn stored(&self, slot: usize, ts: i64) -> Option<f64> {
         if ts < self.min_time || ts > self.max_time {
             return None;
         }
-        let bytes = self.column(slot)?;
+        let found = self.find(slot)?;
         let mut times = [0; column::MAX_ROWS];
         let times = &mut times[..self.n_rows()];
         self.fill_times(times);
         let row = times.binary_search(&ts).ok()?;
-        let mut cells = Vec::with_capacity(self.n_rows());
-        column::decode(bytes, self.n_rows(), &mut cells);
+        let mut cells = [0.0; column::MAX_ROWS];
+        self.decode(found, &mut cells[..self.n_rows()]);
         Some(cells[row]).filter(|cell| !model::is_empty_cell(*cell))
     }
 
     fn newest(&self, slot: usize) -> Option<(i64, f64)> {
-        let bytes = self.column(slot)?;
-        let mut cells = Vec::with_capacity(self.n_rows());
-        column::decode(bytes, self.n_rows(), &mut cells);
+        let found = self.find(slot)?;
+        let mut cells = [0.0; column::MAX_ROWS];
+        let cells = &mut cells[..self.n_rows()];
+        self.decode(found, cells);
         let row = cells.iter().rposition(|cell| !model::is_empty_cell(*cell))?;
         if row + 1 == self.n_rows() {
             return Some((self.max_time, cells[row]));
@@ -339,28 +386,24 @@ impl Block {
         self.fill_times(&mut times[..self.n_rows()]);
         Some((times[row], cells[row]))
     }
+}
 
-    /// The bytes from the slot's column on; `None` when all of its cells are empty.
-    fn column(&self, slot: usize) -> Option<&[u8]> {
-        if slot >= self.n_slots as usize {
-            return None;
-        }
-        let table = usize::from(self.times_len);
-        let width = if self.wide { 2 } else { 1 };
-        let at = table + slot / STRETCH * (4 + STRETCH * width);
-        let first = [self.data[at], self.data[at + 1], self.data[at + 2], self.data[at + 3]];
-        let lens = &self.data[at + 4..];
-        let len_of = |i: usize| match self.wide {
-            true => usize::from(u16::from_le_bytes([lens[2 * i], lens[2 * i + 1]])),
-            false => usize::from(lens[i]),
-        };
-        if len_of(slot % STRETCH) == 0 {
-            return None;
-        }
-        let before: usize = (0..slot % STRETCH).map(len_of).sum();
-        let columns = table + table_len(self.n_slots as usize, width);
-        Some(&self.data[columns + u32::from_le_bytes(first) as usize + before..])
-    }
+/// The sum of the first `n` bytes, eight at a time; what lies behind them is read and left out.
+fn sum_bytes(bytes: &[u8], n: usize) -> usize {
+    const EVEN: u64 = 0x00FF_00FF_00FF_00FF;
+    let sum = |word: u64| {
+        let pairs = (word & EVEN) + (word >> 8 & EVEN);
+        (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48) as usize
+    };
+    let whole: usize = (0..n / 8).map(|i| sum(column::load(bytes, 8 * i))).sum();
+    let rest = n % 8;
+    if rest == 0 { whole } else { whole + sum(column::load(bytes, n - rest) & !(u64::MAX << (8 * rest))) }
+}
+
+/// The sum of the first `n` numbers of two bytes.
+fn sum_pairs(bytes: &[u8], n: usize) -> usize {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    pairs[..n].iter().map(|pair| usize::from(u16::from_le_bytes(*pair))).sum()
 }
 
 /// Bytes of the table that finds the columns.
@@ -435,8 +478,9 @@ impl Encoder {
             }
             for (k, lane) in tile[..n].iter().enumerate() {
                 let start = self.columns.len();
-                let before = rows.blocks.last().and_then(|block| block.column(first + k));
-                column::encode(&lane[..n_rows], before.map_or(0, column::hint), &mut self.columns);
+                let before = rows.blocks.last().and_then(|block| block.find(first + k));
+                let hint = before.map_or(0, |found| column::hint(found.head));
+                column::encode(&lane[..n_rows], hint, &mut self.columns);
                 self.lens.push((self.columns.len() - start) as u16);
             }
         }

@@ -1,68 +1,133 @@
 //! Reading the head: series with samples, and labels.
 
-use hashbrown::HashMap;
-use model::{ExemplarSeries, Labels, Matcher, SeriesData, TimeRange, compare_runs};
-use wire::{SERIES_BYTES, SelectBudget, SelectError, SeriesRange};
+use std::sync::Arc;
+
+use model::{ExemplarSeries, Labels, Matcher, SeriesData, TimeRange, compare_runs, sort_by_labels};
+use wire::{Projection, SERIES_BYTES, SelectBudget, SelectError, SelectRequest, Taken};
 
 use super::ShardHead;
+use super::gather::Gather;
 use super::generation::Generation;
-use super::read::{Collected, Timeline};
-use super::series::HAS_HISTOGRAMS;
+use super::label_maker::LabelMaker;
+use super::series::{HAS_HISTOGRAMS, Series};
 
-/// Timelines of one select, by generation and place of the rows: made once per group.
-type Timelines = HashMap<(usize, usize), Timeline>;
+/// Samples that are read at a time, and series whatever they have of them.
+const SLICE_SAMPLES: usize = 1 << 19;
+const MIN_SLICE: usize = 64;
+const MAX_SLICE: usize = 2048;
 
-/// What putting a series in its place takes: its reference, its run's address, and both again while they are sorted.
-const ORDERED_BYTES: u64 = 40;
+/// What a reference takes in the list of those that match.
+const REF_BYTES: u64 = 4;
 /// What labels take in a list besides their bytes.
 const LABELS_BYTES: u64 = 64;
 
+/// A select, of one head after the other and of each slice by slice: between two of them nothing of a head is held.
+#[derive(Debug)]
+pub struct Selecting<'r> {
+    request: &'r SelectRequest,
+    gather: Gather<'r>,
+    labels: LabelMaker,
+    /// What was found so far, in no order.
+    pub series: Vec<SeriesData>,
+}
+
+impl<'r> Selecting<'r> {
+    /// Nothing yet.
+    pub fn new(request: &'r SelectRequest) -> Selecting<'r> {
+        Selecting {
+            request,
+            gather: Gather::new(request.range, &request.budget),
+            labels: LabelMaker::new(&request.projection),
+            series: Vec::new(),
+        }
+    }
+
+    /// The series of a head that match, by ref, some of which may be gone; the deadline is the caller's business.
+    pub fn candidates(&self, head: &ShardHead) -> Result<Candidates<'r>, SelectError> {
+        let SelectRequest { matchers, range, budget, .. } = self.request;
+        if !head.generations().any(|generation| generation.overlaps(*range)) {
+            return Ok(Candidates::default());
+        }
+        let refs = head.resolve(matchers);
+        let held = budget.bytes.hold(REF_BYTES * refs.len() as u64)?;
+        Ok(Candidates { refs, next: 0, per_slice: head.slice_len(), _held: Some(held) })
+    }
+
+    /// Selects the next slice of the candidates, of the same head, if there is one more.
+    pub fn step(&mut self, head: &ShardHead, candidates: &mut Candidates<'r>) -> Result<(), SelectError> {
+        let refs = candidates.next_slice();
+        let Selecting { request, gather, labels, series: selected } = self;
+        let mut series: Vec<(u32, &Series)> = Vec::with_capacity(refs.len());
+        for series_ref in refs {
+            let Some(one) = head.series.get(*series_ref) else { continue };
+            if request.within.as_ref().is_none_or(|within| within.contains(head.series.run(one))) {
+                series.push((*series_ref, one));
+            }
+        }
+        let collected = gather.collect(head, &series)?;
+        let (mut n_series, mut n_bytes) = (0, 0);
+        for ((_, one), collected) in series.iter().zip(collected) {
+            if collected.n_samples > 0 {
+                let labels = labels.make(head.series.run(one), &mut n_bytes);
+                n_bytes += SERIES_BYTES;
+                n_series += 1;
+                let id = (request.projection != Projection::All).then(|| one.id());
+                selected.push(collected.into_series(labels, id));
+            }
+        }
+        request.budget.series.take_all(std::iter::repeat_n(1, n_series))?;
+        request.budget.bytes.take(n_bytes)
+    }
+}
+
+/// Series that may be selected.
+#[derive(Debug, Default)]
+pub struct Candidates<'b> {
+    refs: Vec<u32>,
+    next: usize,
+    pub(super) per_slice: usize,
+    _held: Option<Taken<'b>>,
+}
+
+impl Candidates<'_> {
+    /// Whether there are more.
+    pub fn is_done(&self) -> bool {
+        self.next >= self.refs.len()
+    }
+
+    fn next_slice(&mut self) -> &[u32] {
+        let end = (self.next + self.per_slice).min(self.refs.len());
+        let slice = &self.refs[self.next..end];
+        self.next = end;
+        slice
+    }
+}
+
 impl ShardHead {
     /// The series that match with their samples in the range, sorted by labels. Columns of one series do not
-    /// disagree but may overlap in time. The deadline is the caller's business.
+    /// disagree but may overlap in time.
     pub fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        budget: &SelectBudget,
+        budget: &Arc<SelectBudget>,
     ) -> Result<Vec<SeriesData>, SelectError> {
-        self.select_within(None, matchers, range, budget)
-    }
-
-    /// The same of some of the series, if not all.
-    pub fn select_within(
-        &self,
-        within: Option<&SeriesRange>,
-        matchers: &[Matcher],
-        range: TimeRange,
-        budget: &SelectBudget,
-    ) -> Result<Vec<SeriesData>, SelectError> {
-        let mut timelines = Timelines::new();
-        let mut buffer = Vec::new();
-        let mut selected = Vec::new();
-        if !self.generations().any(|(_, generation)| generation.overlaps(range)) {
-            return Ok(selected);
+        let request = SelectRequest {
+            matchers: matchers.to_vec(),
+            range,
+            within: None,
+            projection: Projection::All,
+            budget: Arc::clone(budget),
+            min_table_version: None,
+        };
+        let mut selecting = Selecting::new(&request);
+        let mut candidates = selecting.candidates(self)?;
+        while !candidates.is_done() {
+            selecting.step(self, &mut candidates)?;
         }
-        let mut refs = self.resolve(matchers);
-        if let Some(within) = within {
-            let run_of = |series_ref: u32| self.series.get(series_ref).map(|series| self.series.run(series));
-            refs.retain(|series_ref| run_of(*series_ref).is_some_and(|run| within.contains(run)));
-        }
-        let _ordered = budget.bytes.hold(ORDERED_BYTES * refs.len() as u64)?;
-        for (run, series_ref) in self.in_order(refs) {
-            let collected = self.collect(series_ref, range, &mut timelines, &mut buffer);
-            if collected.n_samples == 0 {
-                continue;
-            }
-            let labels = Labels::of_canonical_run(run);
-            let cells: usize = collected.floats.iter().map(|column| column.values.len()).sum();
-            budget.series.take(1)?;
-            budget.samples.take(collected.n_samples as u64)?;
-            let content = (labels.run().len() + 8 * cells + 256 * collected.histograms.len()) as u64;
-            budget.bytes.take(SERIES_BYTES + content)?;
-            selected.push(collected.into_series(labels));
-        }
-        Ok(selected)
+        let mut series = selecting.series;
+        sort_by_labels(&mut series);
+        Ok(series)
     }
 
     /// The series that match one of the selectors (none: all) and have samples near the range, sorted.
@@ -93,12 +158,12 @@ impl ShardHead {
         budget: &SelectBudget,
     ) -> Result<Vec<ExemplarSeries>, SelectError> {
         let mut found = Vec::new();
-        if self.generations().all(|(_, generation)| generation.exemplars.is_empty()) {
+        if self.generations().all(|generation| generation.exemplars.is_empty()) {
             return Ok(found);
         }
         for (run, series_ref) in self.in_order(self.resolve_any(selectors)) {
             let mut exemplars = Vec::new();
-            for (_, generation) in self.generations() {
+            for generation in self.generations() {
                 let log = generation.exemplars.get(&series_ref);
                 exemplars.extend(log.map_or(&[][..], |log| log.points(range)).iter().cloned());
             }
@@ -128,12 +193,10 @@ impl ShardHead {
         self.postings.values(name, &self.series.arena, |series_ref| wanted.has(series_ref))
     }
 
-    /// Series that pass all matchers, by ref.
+    /// Series that pass all matchers, by ref, and some that were forgotten.
     fn resolve(&self, matchers: &[Matcher]) -> Vec<u32> {
         let all = || self.series.iter().map(|(series_ref, _)| series_ref).collect();
-        let mut refs = self.postings.resolve(matchers, &self.series.arena, all);
-        refs.retain(|series_ref| self.series.get(*series_ref).is_some());
-        refs
+        self.postings.resolve(matchers, &self.series.arena, all)
     }
 
     pub(super) fn resolve_any(&self, selectors: &[Vec<Matcher>]) -> Vec<u32> {
@@ -160,45 +223,22 @@ impl ShardHead {
         ordered
     }
 
-    /// Frozen generations, then open ones, each with a number of its own.
-    pub(super) fn generations(&self) -> impl Iterator<Item = (usize, &Generation)> {
-        let frozen = self.frozen.iter().map(|frozen| frozen.generation());
-        frozen.chain(&self.open).enumerate()
+    /// Frozen generations, then open ones.
+    pub(super) fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.frozen.iter().map(|frozen| frozen.generation()).chain(&self.open)
     }
 
-    fn collect(
-        &self,
-        series_ref: u32,
-        range: TimeRange,
-        timelines: &mut Timelines,
-        buffer: &mut Vec<f64>,
-    ) -> Collected {
-        let mut collected = Collected::new();
-        for (number, generation) in self.generations() {
-            if !generation.overlaps(range) {
-                continue;
-            }
-            let first = collected.floats.len();
-            self.for_each_place(series_ref, number, generation, |rows_at, slot| {
-                let rows = &generation.rows[rows_at];
-                let timeline =
-                    timelines.entry((number, rows_at)).or_insert_with(|| Timeline::new(rows, range));
-                if let Some((column, n_samples)) = timeline.column(rows, slot, buffer) {
-                    collected.add_column(column, n_samples);
-                }
-            });
-            collected.add_starts(first, generation.starts.get(&series_ref));
-            if let Some(log) = generation.histograms.get(&series_ref) {
-                collected.add_histograms(log.points(range));
-            }
-        }
-        collected
+    /// How many series are read at a time, so that nobody waits long for the head.
+    fn slice_len(&self) -> usize {
+        let n_samples: usize = self.generations().map(|generation| generation.n_samples).sum();
+        let per_series = n_samples / self.series.len().max(1);
+        (SLICE_SAMPLES / per_series.max(1)).clamp(MIN_SLICE, MAX_SLICE)
     }
 
     pub(super) fn has_samples(&self, series_ref: u32, range: TimeRange) -> bool {
         let has_histograms =
             self.series.get(series_ref).is_some_and(|series| series.flags & HAS_HISTOGRAMS != 0);
-        self.generations().filter(|(_, generation)| generation.overlaps(range)).any(|(number, generation)| {
+        self.generations().enumerate().filter(|(_, one)| one.overlaps(range)).any(|(number, generation)| {
             let mut found = has_histograms
                 && generation.histograms.get(&series_ref).is_some_and(|log| log.has_samples(range));
             self.for_each_place(series_ref, number, generation, |rows_at, slot| {

@@ -132,7 +132,7 @@ impl ShardHead {
     pub fn extent(&self) -> Extent {
         let mut extent = Extent::default();
         let mut oldest = None;
-        for (_, generation) in self.generations().filter(|(_, generation)| generation.n_samples > 0) {
+        for generation in self.generations().filter(|generation| generation.n_samples > 0) {
             extent.newest_ms = extent.newest_ms.max(Some(generation.newest));
             extent.n_columns += generation.histograms.len() as u64;
             for rows in &generation.rows {
@@ -164,7 +164,7 @@ impl ShardHead {
             if series.flags & HAS_HISTOGRAMS == 0 {
                 continue;
             }
-            let logs = self.generations().filter_map(|(_, generation)| generation.histograms.get(series_ref));
+            let logs = self.generations().filter_map(|generation| generation.histograms.get(series_ref));
             let newest = logs.filter_map(|log| log.latest()).max_by_key(|(ts, _)| *ts);
             if let Some((_, n_buckets)) = newest {
                 found(metric_of(self.series.run(series)), n_buckets);

@@ -5,10 +5,12 @@ mod memory;
 mod model_test;
 mod replay;
 
-use model::{Batch, BatchSeries, HistogramSample, Labels, SeriesData, ShardBatch, TimeRange, is_empty_cell};
-use wire::SelectBudget;
+use std::sync::Arc;
 
-use super::{DecideRules, Decision, HeadConfig, ShardHead};
+use model::{Batch, BatchSeries, HistogramSample, Labels, SeriesData, ShardBatch, TimeRange, is_empty_cell};
+use wire::{Projection, SelectBudget, SelectRequest};
+
+use super::{DecideRules, Decision, HeadConfig, Selecting, ShardHead};
 
 pub(super) const WINDOW: i64 = 1000;
 
@@ -74,8 +76,43 @@ pub(super) fn push(head: &mut ShardHead, floats: &[Float], rules: &DecideRules) 
     decision
 }
 
+/// All series, which are the same ones in slices and with fewer labels.
 pub(super) fn select(head: &ShardHead, range: TimeRange) -> Vec<SeriesData> {
-    head.select(&[], range, &SelectBudget::unlimited()).unwrap()
+    let series = head.select(&[], range, &SelectBudget::unlimited()).unwrap();
+    let names = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Arc<[String]>>();
+    for projection in
+        [Projection::Only(names(&["instance"])), Projection::Without(names(&["instance", "job"]))]
+    {
+        let projected = select_projected(head, range, projection.clone());
+        assert_eq!(projected.len(), series.len());
+        for whole in &series {
+            let found: Vec<_> = projected.iter().filter(|one| one.id == Some(whole.labels.id())).collect();
+            let [found] = found[..] else { panic!("{} is there {} times", whole.labels, found.len()) };
+            assert_eq!(found.labels, whole.labels.without(|name| !projection.wants(name.as_bytes())));
+            assert_eq!(floats(found), floats(whole));
+            let rest = |one: &SeriesData| format!("{:?} {:?}", one.starts, one.histograms);
+            assert_eq!(rest(found), rest(whole));
+        }
+    }
+    series
+}
+
+fn select_projected(head: &ShardHead, range: TimeRange, projection: Projection) -> Vec<SeriesData> {
+    let request = SelectRequest {
+        matchers: Vec::new(),
+        range,
+        within: None,
+        projection,
+        budget: SelectBudget::unlimited(),
+        min_table_version: None,
+    };
+    let mut selecting = Selecting::new(&request);
+    let mut candidates = selecting.candidates(head).unwrap();
+    candidates.per_slice = 7;
+    while !candidates.is_done() {
+        selecting.step(head, &mut candidates).unwrap();
+    }
+    selecting.series
 }
 
 /// Timestamps and bits of a series' floats, in order, checked to be without repetition.
@@ -178,7 +215,7 @@ fn the_series_of_a_target_share_their_timeline_by_pointer() {
         assert!(all.is_sorted_by(|a, b| a.labels < b.labels));
         for one in &all {
             assert_eq!(one.floats.len(), 1);
-            assert!(std::sync::Arc::ptr_eq(&one.floats[0].timeline, &all[0].floats[0].timeline));
+            assert!(Arc::ptr_eq(&one.floats[0].timeline, &all[0].floats[0].timeline));
             assert_eq!(one.floats[0].values.iter().filter(|cell| is_empty_cell(**cell)).count(), 1);
         }
     }
@@ -347,7 +384,7 @@ fn a_select_past_a_limit_names_it() {
         (unlimited(), unlimited(), meter("max_bytes_per_query", 20)),
     ];
     for (series, samples, bytes) in budgets {
-        let budget = SelectBudget { series, samples, bytes, deadline: None };
+        let budget = Arc::new(SelectBudget { series, samples, bytes, deadline: None });
         let error = head.select(&[], TimeRange::ALL, &budget).unwrap_err().to_string();
         assert!(error.starts_with("the query exceeds the limit max_"), "{error}");
     }

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use cluster::RingWatch;
 use futures::future::try_join_all;
-use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, SeriesData, TenantId};
+use model::{ExemplarPoint, ExemplarSeries, Labels, Metadata, SeriesData, TenantId, unite};
 use wire::{
     HeadStats, HeadStatsRequest, LabelsRequest, Listed, MetadataRequest, Select, SelectError, SelectRequest,
     SelectStats, Selected, Standing, StandingRequest,
@@ -148,21 +148,12 @@ fn union<T: Ord>(answers: Vec<Listed<T>>) -> Listed<T> {
     all
 }
 
-/// Series of several answers by labels; one that is in several becomes one.
+/// Series of several answers; one that is in several becomes one.
 fn join(mut answers: Vec<Vec<SeriesData>>) -> Vec<SeriesData> {
-    if answers.len() == 1 {
-        return answers.pop().unwrap_or_default();
+    match answers.len() {
+        1 => answers.pop().unwrap_or_default(),
+        _ => unite(answers.into_iter().flatten().collect()),
     }
-    let mut all: Vec<SeriesData> = answers.into_iter().flatten().collect();
-    all.sort_by(|a, b| a.labels.cmp(&b.labels));
-    let mut joined: Vec<SeriesData> = Vec::with_capacity(all.len());
-    for series in all {
-        match joined.last_mut().filter(|last| last.labels == series.labels) {
-            Some(last) => last.absorb(series),
-            None => joined.push(series),
-        }
-    }
-    joined
 }
 
 /// Exemplars of one series by time, each once.
