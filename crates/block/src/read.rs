@@ -5,6 +5,7 @@
 
 mod exemplars;
 mod labels;
+mod packed;
 mod parts;
 mod row;
 mod samples;
@@ -15,6 +16,7 @@ use arrow_array::{Array, ArrayRef, ListArray, RecordBatch};
 
 pub use exemplars::ExemplarRows;
 pub use labels::{LabelRow, LabelRows, RowForm, label_pairs};
+pub use packed::{FloatRows, PackedRow};
 pub use parts::{PartRow, assemble};
 pub use row::FloatRow;
 pub use samples::{Clip, SampleRows};

@@ -12,7 +12,7 @@ use model::{
 };
 use wire::{LabelsRequest, Listed, MetadataRequest, SelectBudget, SelectError};
 
-use crate::cache::{Entry, Key};
+use crate::cache::{Entry, FileId, Key};
 use crate::deletes::Deleted;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
@@ -116,7 +116,7 @@ impl<'a> Query<'a> {
                 continue;
             }
             for batch in file.read(group, EXEMPLAR_COLUMNS, Some(rows)).await? {
-                self.fetch.count_samples(wanted.take(&batch, &file.key)?);
+                self.fetch.count_samples(wanted.take(&batch, file.name())?);
             }
         }
         Ok(wanted.found)
@@ -143,7 +143,7 @@ impl<'a> Query<'a> {
 
     async fn read_metadata(&self, entry: &FileEntry) -> Result<Arc<[SeenMetadata]>, ScanError> {
         let path = self.table.object(&entry.path);
-        let key = Key::Metadata(path.as_ref().into());
+        let key = Key::Metadata(FileId::of(&path));
         if let Some(Entry::Metadata(rows)) = self.scan.cache().get(&key) {
             return Ok(rows);
         }

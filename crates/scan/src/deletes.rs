@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use block::read::PartRow;
-use model::{Deletion, EMPTY, FloatColumn, TimeRange, is_covered};
+use model::{Deletion, EMPTY, TimeRange, is_covered};
 
 /// What of a file is deleted and still in it.
 #[derive(Debug, Clone, Default)]
@@ -42,17 +42,28 @@ impl Deleted {
 }
 
 /// Empties the cells in these ranges.
-pub(crate) fn cut_floats(ranges: &[TimeRange], column: &mut FloatColumn, starts: &mut Vec<(i64, i64)>) {
-    let is_gone = |timestamp: i64| ranges.iter().any(|range| range.contains(timestamp));
-    for (timestamp, cell) in column.timeline.iter().zip(&mut column.values) {
-        if is_gone(*timestamp) {
+pub(crate) fn cut_cells(ranges: &[TimeRange], times: &[i64], cells: &mut [f64]) {
+    for (timestamp, cell) in times.iter().zip(cells) {
+        if is_in(ranges, *timestamp) {
             *cell = f64::from_bits(EMPTY);
         }
     }
-    starts.retain(|(timestamp, _)| !is_gone(*timestamp));
+}
+
+/// Forgets start timestamps in these ranges, from the one at `first` on.
+pub(crate) fn cut_starts(ranges: &[TimeRange], starts: &mut Vec<(i64, i64)>, first: usize) {
+    let mut at = 0;
+    starts.retain(|(timestamp, _)| {
+        at += 1;
+        at <= first || !is_in(ranges, *timestamp)
+    });
 }
 
 /// Leaves histograms in these ranges out.
 pub(crate) fn cut_part(ranges: &[TimeRange], part: &mut PartRow) {
-    part.erase(|timestamp| ranges.iter().any(|range| range.contains(timestamp)));
+    part.erase(|timestamp| is_in(ranges, timestamp));
+}
+
+fn is_in(ranges: &[TimeRange], timestamp: i64) -> bool {
+    ranges.iter().any(|range| range.contains(timestamp))
 }

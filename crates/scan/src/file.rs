@@ -3,7 +3,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use block::read::{self, FloatRow};
+use block::read;
 use block::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS};
 use bucket::FileEntry;
 use object_store::path::Path;
@@ -15,7 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData};
 
 use crate::ahead::Ahead;
-use crate::cache::{Cache, Entry, Key};
+use crate::cache::{Cache, Entry, FileId, Key};
 use crate::deletes::Deleted;
 use crate::error::ScanError;
 use crate::fetch::Fetch;
@@ -65,7 +65,7 @@ impl Layout {
 /// A file that a query reads.
 pub(crate) struct TableFile<'a> {
     pub(crate) path: Path,
-    pub(crate) key: Arc<str>,
+    pub(crate) id: FileId,
     pub(crate) meta: Arc<FileMeta>,
     /// What no query may find any more.
     pub(crate) deleted: Deleted,
@@ -204,51 +204,57 @@ impl<'a> TableFile<'a> {
         fetch: &'a Fetch,
         cache: &'a Cache,
     ) -> Result<TableFile<'a>, ScanError> {
-        let key: Arc<str> = path.as_ref().into();
-        if let Some(Entry::Meta(meta)) = cache.get(&Key::Meta(Arc::clone(&key))) {
-            return Ok(TableFile { path, key, meta, deleted: Deleted::default(), fetch, cache });
+        let id = FileId::of(&path);
+        if let Some(Entry::Meta(meta)) = cache.get(&Key::Meta(id)) {
+            return Ok(TableFile { path, id, meta, deleted: Deleted::default(), fetch, cache });
         }
         let meta = Arc::new(read_meta(&path, entry, layout, fetch).await?);
-        cache.insert(Key::Meta(Arc::clone(&key)), Entry::Meta(Arc::clone(&meta)));
-        Ok(TableFile { path, key, meta, deleted: Deleted::default(), fetch, cache })
+        cache.insert(Key::Meta(id), Entry::Meta(Arc::clone(&meta)));
+        Ok(TableFile { path, id, meta, deleted: Deleted::default(), fetch, cache })
     }
 
-    /// Samples of some rows of a row group; `with_parts` says that histogram parts are among them.
-    pub(crate) async fn sample_batches(
+    /// The file's path, for errors.
+    pub(crate) fn name(&self) -> &str {
+        self.path.as_ref()
+    }
+
+    /// Columns of rows with these numbers, which ascend.
+    pub(crate) async fn read_numbered(
         &self,
         group: usize,
+        columns: impl IntoIterator<Item = &str>,
         rows: impl IntoIterator<Item = usize>,
-        with_parts: bool,
     ) -> Result<Vec<RecordBatch>, ScanError> {
-        let parts = if with_parts { &read::PART_COLUMNS[..] } else { &[] };
-        let columns = read::SAMPLE_COLUMNS.iter().chain(parts).copied();
         self.read(group, columns, Some(consecutive(rows))).await
     }
 
-    /// A row of floats, if it is kept.
-    pub(crate) fn kept_row(&self, group: usize, row: usize) -> Option<Arc<FloatRow>> {
-        match self.cache.get(&Key::Row(Arc::clone(&self.key), group, row)) {
-            Some(Entry::Row(row)) => Some(row),
+    /// A timeline, if it is kept.
+    pub(crate) fn kept_timeline(&self, number: u32) -> Option<Arc<[i64]>> {
+        match self.cache.get(&Key::Timeline(self.id, number)) {
+            Some(Entry::Timeline(times)) => Some(times),
             _ => None,
         }
     }
 
-    /// Keeps a row of floats for the next query.
-    pub(crate) fn keep_row(&self, group: usize, row: usize, floats: &Arc<FloatRow>) {
-        self.cache.insert(Key::Row(Arc::clone(&self.key), group, row), Entry::Row(Arc::clone(floats)));
+    /// The timelines with these numbers.
+    pub(crate) async fn timelines(&self, wanted: &[u32]) -> Result<Vec<Arc<[i64]>>, ScanError> {
+        let kept: Vec<_> = wanted.iter().map(|number| self.kept_timeline(*number)).collect();
+        let missing = wanted.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
+        let mut missing: Vec<u32> = missing.map(|(number, _)| *number).collect();
+        missing.sort_unstable();
+        let read = self.read_timelines(&missing).await?;
+        let lost = |number: u32| {
+            let reason = format!("timeline {number} is missing");
+            ScanError::Corrupt { path: self.name().to_string(), reason }
+        };
+        let found = wanted.iter().zip(kept);
+        let found = found.map(|(number, kept)| kept.or_else(|| read.get(number).cloned()).ok_or(*number));
+        found.map(|times| times.map_err(lost)).collect()
     }
 
-    /// The timelines with these numbers.
-    pub(crate) async fn timelines(&self, wanted: &[u32]) -> Result<HashMap<u32, Arc<[i64]>>, ScanError> {
-        let mut found = HashMap::with_capacity(wanted.len());
-        let mut missing = Vec::new();
-        for number in wanted {
-            match self.cache.get(&Key::Timeline(Arc::clone(&self.key), *number)) {
-                Some(Entry::Timeline(times)) => drop(found.insert(*number, times)),
-                _ => missing.push(*number),
-            }
-        }
-        missing.sort_unstable();
+    /// Reads timelines whose numbers ascend, and keeps them.
+    async fn read_timelines(&self, missing: &[u32]) -> Result<HashMap<u32, Arc<[i64]>>, ScanError> {
+        let mut found = HashMap::with_capacity(missing.len());
         for (at, (group, first)) in self.meta.timelines.iter().enumerate() {
             let end = self.meta.timelines.get(at + 1).map_or(u32::MAX, |next| next.1);
             let here: Vec<u32> = missing.iter().copied().filter(|n| (*first..end).contains(n)).collect();
@@ -256,14 +262,13 @@ impl<'a> TableFile<'a> {
                 continue;
             }
             let rows = here.iter().map(|number| (*number - *first) as usize);
-            let batches = self.read(*group, ["timestamps"], Some(consecutive(rows))).await?;
+            let batches = self.read_numbered(*group, ["timestamps"], rows).await?;
             let mut numbers = here.iter();
             for batch in &batches {
-                for times in read::timelines(batch).map_err(|e| ScanError::read(&self.key, e))? {
+                for times in read::timelines(batch).map_err(|e| ScanError::read(self.name(), e))? {
                     let Some(number) = numbers.next() else { break };
                     let times: Arc<[i64]> = times.into();
-                    let key = Key::Timeline(Arc::clone(&self.key), *number);
-                    self.cache.insert(key, Entry::Timeline(Arc::clone(&times)));
+                    self.cache.insert(Key::Timeline(self.id, *number), Entry::Timeline(Arc::clone(&times)));
                     found.insert(*number, times);
                 }
             }
@@ -273,14 +278,14 @@ impl<'a> TableFile<'a> {
 
     /// The names of labels in the file, sorted.
     pub(crate) async fn label_names(&self) -> Result<Arc<[Box<str>]>, ScanError> {
-        let key = Key::Names(Arc::clone(&self.key));
+        let key = Key::Names(self.id);
         if let Some(Entry::Strings(names)) = self.cache.get(&key) {
             return Ok(names);
         }
         let mut names: Vec<Box<str>> = Vec::new();
         for group in &self.meta.labels {
             for batch in self.read(*group, ["label_name"], None).await? {
-                for (name, _) in read::label_pairs(&batch).map_err(|e| ScanError::read(&self.key, e))? {
+                for (name, _) in read::label_pairs(&batch).map_err(|e| ScanError::read(self.name(), e))? {
                     if names.last().is_none_or(|last| **last != *name) {
                         names.push(name.into());
                     }
@@ -294,7 +299,7 @@ impl<'a> TableFile<'a> {
 
     /// The values of a label in the file, sorted.
     pub(crate) async fn label_values(&self, label: &str) -> Result<Arc<[Box<str>]>, ScanError> {
-        let key = Key::Values(Arc::clone(&self.key), label.into());
+        let key = Key::Values(self.id, label.into());
         if let Some(Entry::Strings(values)) = self.cache.get(&key) {
             return Ok(values);
         }
@@ -307,7 +312,7 @@ impl<'a> TableFile<'a> {
                 continue;
             }
             for batch in self.read(*group, ["label_name", "label_value"], Some(rows)).await? {
-                let pairs = read::label_pairs(&batch).map_err(|e| ScanError::read(&self.key, e))?;
+                let pairs = read::label_pairs(&batch).map_err(|e| ScanError::read(self.name(), e))?;
                 values.extend(
                     pairs.iter().filter(|(name, _)| *name == label).map(|(_, value)| (*value).into()),
                 );
@@ -336,7 +341,7 @@ impl<'a> TableFile<'a> {
         columns: impl IntoIterator<Item = &str>,
         rows: Option<Vec<Range<usize>>>,
     ) -> Result<Vec<RecordBatch>, ScanError> {
-        let broken = |e| ScanError::parquet(&self.key, e);
+        let broken = |e| ScanError::parquet(self.name(), e);
         let leaves = self.meta.filled(group, columns);
         let n_rows = usize::try_from(self.meta.parquet().row_group(group).num_rows()).unwrap_or(0);
         let mask = ProjectionMask::leaves(self.meta.reader.parquet_schema(), leaves);
@@ -347,7 +352,7 @@ impl<'a> TableFile<'a> {
         if let Some(rows) = rows {
             if rows.last().is_some_and(|last| last.end > n_rows) {
                 let reason = "a row is asked for that the footer does not count".to_string();
-                return Err(ScanError::Corrupt { path: self.key.to_string(), reason });
+                return Err(ScanError::Corrupt { path: self.name().to_string(), reason });
             }
             let selection = RowSelection::from_consecutive_ranges(rows.into_iter(), n_rows);
             builder = builder.with_row_selection(selection);

@@ -152,7 +152,7 @@ impl TableFile<'_> {
         for piece in missing {
             let n_rows = self.rows_of(group, &[*piece]).iter().map(ExactSizeIterator::len).sum();
             let rows = LabelRows::decode(&batches.take(n_rows));
-            let rows = Arc::new(rows.map_err(|e| ScanError::read(&self.key, e))?);
+            let rows = Arc::new(rows.map_err(|e| ScanError::read(self.name(), e))?);
             self.cache.insert(self.labels_key(group, *piece), Entry::Labels(Arc::clone(&rows)));
             decoded.push((*piece, rows));
         }
@@ -173,7 +173,7 @@ impl TableFile<'_> {
     }
 
     fn labels_key(&self, group: usize, piece: usize) -> Key {
-        Key::Labels(Arc::clone(&self.key), group, piece)
+        Key::Labels(self.id, group, piece)
     }
 }
 

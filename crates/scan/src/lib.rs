@@ -16,11 +16,16 @@ mod deletes;
 mod error;
 mod fetch;
 mod file;
+mod found;
 mod labels;
+mod matched;
 mod plan;
 mod room;
+mod rows;
 mod scan;
+mod select;
 mod standing;
+mod timelines;
 
 pub use config::scan::Config;
 pub use scan::{Deps, Scan};

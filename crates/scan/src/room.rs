@@ -38,6 +38,11 @@ impl<'a> Room<'a> {
         u64::from(self.steps) * STEP / 4
     }
 
+    /// For what is not given back before it was handed on.
+    pub(crate) fn hold(&self) -> Result<Taken<'a>, SelectError> {
+        self.budget.bytes.hold(0)
+    }
+
     /// Waits until so many bytes are free; what is more than there is waits until it is alone.
     pub(crate) async fn take(&self, bytes: u64) -> Result<Place<'_>, SelectError> {
         let steps = u32::try_from(bytes.div_ceil(STEP)).unwrap_or(u32::MAX).min(self.steps);

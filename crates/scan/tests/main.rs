@@ -8,6 +8,7 @@ mod labels;
 mod limits;
 mod pruning;
 mod roundtrip;
+mod selects;
 #[path = "../../bucket/tests/store/mod.rs"]
 mod store;
 mod world;

@@ -12,14 +12,14 @@ use crate::world::{DAY, HOUR, World, floats, is, scrapes};
 
 /// Samples of a series in a form in which bits can be compared.
 #[derive(Debug, Default, PartialEq)]
-struct Truth {
+pub(crate) struct Truth {
     floats: BTreeMap<i64, u64>,
     starts: BTreeMap<i64, i64>,
     histograms: BTreeMap<i64, String>,
 }
 
 impl Truth {
-    fn of(series: &SeriesData, range: TimeRange) -> Truth {
+    pub(crate) fn of(series: &SeriesData, range: TimeRange) -> Truth {
         let mut truth = Truth::default();
         for column in &series.floats {
             for (ts, value) in column.samples().filter(|(ts, _)| range.contains(*ts)) {
@@ -170,12 +170,12 @@ fn spans(buckets: BTreeMap<i32, u64>) -> (Vec<BucketSpan>, Vec<u64>) {
 }
 
 #[derive(Debug, Clone)]
-struct Given {
+pub(crate) struct Given {
     shared: Vec<i64>,
     own: Vec<i64>,
     series: Vec<GivenSeries>,
-    range: (i64, i64),
-    row_group_rows: usize,
+    pub(crate) range: (i64, i64),
+    pub(crate) row_group_rows: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -213,7 +213,7 @@ fn given_series() -> impl Strategy<Value = GivenSeries> {
         })
 }
 
-fn given() -> impl Strategy<Value = Given> {
+pub(crate) fn given() -> impl Strategy<Value = Given> {
     (
         times(),
         times(),
@@ -230,7 +230,7 @@ fn given() -> impl Strategy<Value = Given> {
         })
 }
 
-fn build(given: &Given) -> BTreeMap<Labels, SeriesData> {
+pub(crate) fn build(given: &Given) -> BTreeMap<Labels, SeriesData> {
     let shared: Arc<[i64]> = given.shared.as_slice().into();
     let mut all = BTreeMap::new();
     for one in &given.series {

@@ -71,16 +71,19 @@ impl World {
     }
 
     pub(crate) async fn select(&self, matchers: Vec<Matcher>, range: TimeRange) -> Selected {
-        let budget = SelectBudget::unlimited();
-        let request = SelectRequest {
-            matchers,
-            range,
-            within: None,
-            projection: Projection::All,
-            budget,
-            min_table_version: None,
-        };
-        self.scan.select(&tenant(), &request).await.unwrap()
+        self.scan.select(&tenant(), &request(matchers, range)).await.unwrap()
+    }
+}
+
+/// For whole series, without limits.
+pub(crate) fn request(matchers: Vec<Matcher>, range: TimeRange) -> SelectRequest {
+    SelectRequest {
+        matchers,
+        range,
+        within: None,
+        projection: Projection::All,
+        budget: SelectBudget::unlimited(),
+        min_table_version: None,
     }
 }
 

@@ -1,4 +1,3 @@
-use std::mem::size_of_val;
 use std::sync::Arc;
 
 use model::{EMPTY, FloatColumn, STALE_NAN, TimeRange};
@@ -7,7 +6,7 @@ use super::ReadError;
 use super::samples::{Clip, check_len};
 use crate::decimal::Decimal;
 
-/// The float samples of a row, all of them and on their own: what is kept between queries, so in few bytes.
+/// The float samples of a row, all of them and on their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatRow {
     /// The row's own timestamps, unless it refers to a timeline.
@@ -72,22 +71,6 @@ impl FloatRow {
         Ok((FloatColumn { timeline: clip.times, values }, starts))
     }
 
-    /// Bytes of memory held.
-    pub fn size(&self) -> usize {
-        let values = match &self.values {
-            Values::None => 0,
-            Values::Decimals(_, ints) => ints.size(),
-            Values::Doubles(values) => size_of_val(&**values),
-        };
-        let times = self.times.as_ref().map_or(0, |times| size_of_val(&**times));
-        size_of::<FloatRow>()
-            + values
-            + times
-            + size_of_val(&*self.nulls)
-            + size_of_val(&*self.stale_at)
-            + size_of_val(&*self.starts)
-    }
-
     fn values(&self, clip: &Clip) -> Result<Vec<f64>, ReadError> {
         let range = clip.range.clone();
         match &self.values {
@@ -127,23 +110,13 @@ impl Ints {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Ints::Same(_, len) => *len,
             Ints::Bytes(_, ints) => ints.len(),
             Ints::Shorts(_, ints) => ints.len(),
             Ints::Words(_, ints) => ints.len(),
             Ints::Longs(ints) => ints.len(),
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Ints::Same(..) => 0,
-            Ints::Bytes(_, ints) => size_of_val(&**ints),
-            Ints::Shorts(_, ints) => size_of_val(&**ints),
-            Ints::Words(_, ints) => size_of_val(&**ints),
-            Ints::Longs(ints) => size_of_val(&**ints),
         }
     }
 
@@ -196,11 +169,5 @@ mod tests {
             check(&ints, Decimal { base: -3, mul: 1.0, div: 1000.0 });
         }
         check(&[i64::MIN, 0, 1, i64::MAX], Decimal { base: 0, mul: 0.25, div: 1.0 });
-    }
-
-    #[test]
-    fn a_row_of_small_integers_takes_a_byte_each() {
-        let of = |ints: &[i64]| Ints::new(ints).size();
-        assert_eq!((of(&[5; 100]), of(&[5, 6]), of(&[0, 65_535]), of(&[0, 65_536])), (0, 2, 4, 8));
     }
 }

@@ -29,6 +29,11 @@ impl Clip {
         Clip { len: times.len(), range: kept, times: clipped }
     }
 
+    /// How many timestamps the whole list has.
+    pub fn whole_len(&self) -> usize {
+        self.len
+    }
+
     fn own(times: &[i64], range: TimeRange) -> Clip {
         let kept = within(times, range);
         Clip { len: times.len(), range: kept.clone(), times: times[kept].into() }
