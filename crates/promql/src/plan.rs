@@ -10,12 +10,12 @@ use model::{Classify, ErrorKind, Matcher, SeriesData, TimeRange};
 use runtime::Clock;
 
 use crate::ast::{
-    AggregateOp, At, Binary, BinaryOp, Call, Chain, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType,
+    AggregateOp, At, BinaryOp, Call, Chain, DurationExpr, Expr, ExprKind, RangeMode, Span, ValueType,
     VectorSelector,
 };
 use crate::error::ParseError;
 use crate::eval::{self, EvalError, Evaluated, Room};
-use crate::{Experimental, functions, parse, resolve_durations};
+use crate::{Experimental, Projection, functions, parse, resolve_durations};
 
 /// When and within which bounds a query is evaluated.
 #[derive(Debug, Clone)]
@@ -86,6 +86,8 @@ pub struct SelectSpec {
     pub matchers: Vec<Matcher>,
     /// Which times, both ends included.
     pub range: TimeRange,
+    /// Which labels. The series may then come in any order, and several may look the same.
+    pub projection: Projection,
 }
 
 /// Why a query cannot be planned.
@@ -179,7 +181,8 @@ impl Plan {
             places: Vec::new(),
             repeated: Vec::new(),
         };
-        let mut finder = SelectFinder { options, within: Within::default(), found: Vec::new() };
+        let (within, looked_at) = (Within::default(), Projection::All);
+        let mut finder = SelectFinder { options, within, looked_at, found: Vec::new() };
         finder.visit(&plan.expr, TimeRange::new(options.start_ms, options.end_ms));
         plan.add_selects(finder.found);
         plan.repeated = repeated(query, &plan.expr);
@@ -253,6 +256,18 @@ impl Plan {
         Some((which, self.repeated[which].len()))
     }
 
+    /// Whether a selector of an expression gets less than all labels, and its series in no order.
+    pub(crate) fn is_projected(&self, expr: &Expr) -> bool {
+        let is_all = |span: Span| {
+            self.place(span).is_none_or(|place| self.selects[place.select].projection == Projection::All)
+        };
+        match &expr.kind {
+            ExprKind::Vector(_) => !is_all(expr.span),
+            ExprKind::Matrix(matrix) => !is_all(matrix.selector_span),
+            _ => expr.operands().into_iter().any(|operand| self.is_projected(operand)),
+        }
+    }
+
     /// The selectors that a select answers.
     pub(crate) fn places_of(&self, select: usize) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(move |place| place.select == select)
@@ -271,7 +286,9 @@ impl Plan {
             let mut union = spec.clone();
             // What is joined may in turn meet others.
             while let Some(at) = merged.iter().position(|known| known.meets(&union)) {
-                union.range = hull(union.range, merged.remove(at).range);
+                let known = merged.remove(at);
+                union.range = hull(union.range, known.range);
+                union.projection = union.projection.union(&known.projection);
             }
             merged.push(union);
         }
@@ -468,6 +485,8 @@ fn at_ms(options: &EvalOptions, at: At) -> i64 {
 struct SelectFinder<'a> {
     options: &'a EvalOptions,
     within: Within,
+    /// Which labels are looked at of what is being visited.
+    looked_at: Projection,
     found: Vec<Found>,
 }
 
@@ -484,6 +503,8 @@ struct Within {
     totals: bool,
     /// Something that looks at their buckets.
     buckets: bool,
+    /// Something whose result depends on the order of series, and so of the groups of an aggregation.
+    order: bool,
 }
 
 impl Within {
@@ -509,31 +530,42 @@ impl Within {
 impl SelectFinder<'_> {
     /// Visits what is evaluated at times within `times`.
     fn visit(&mut self, expr: &Expr, times: TimeRange) {
+        if matches!(expr.kind, ExprKind::Binary(_)) {
+            return self.visit_chain(expr, times);
+        }
         let outer = self.within;
         self.within = match &expr.kind {
             ExprKind::Call(call) => outer.call(call.func.name),
             ExprKind::Subquery(_) => outer.buckets_if(true),
+            ExprKind::Aggregate(aggregate) if aggregate.op == AggregateOp::Limitk => {
+                Within { order: true, ..outer }
+            }
             _ => outer,
         };
+        let below = Projection::below(expr, &self.looked_at);
+        let looked_at = std::mem::replace(&mut self.looked_at, below);
         self.visit_kind(expr, times);
+        self.looked_at = looked_at;
         self.within = outer;
     }
 
     /// Visits the operands of a chain of operators in the order of the text. An operation is within those behind it.
     fn visit_chain(&mut self, expr: &Expr, times: TimeRange) {
         let Chain { first, links } = expr.chain();
-        let outer = self.within;
-        let trims =
-            |(_, binary): &(&Expr, &Binary)| matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
-        // From the last that trims on, nothing is within one.
-        let trimmed = links.iter().rposition(trims).map_or(0, |last| last + 1);
-        self.within = outer.buckets_if(trimmed > 0);
+        let outer = (self.within, self.looked_at.clone());
+        let mut below = vec![outer.clone()];
+        for (link, binary) in links.iter().rev() {
+            let trims = matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+            self.within = self.within.buckets_if(trims);
+            self.looked_at = Projection::below(link, &self.looked_at);
+            below.push((self.within, self.looked_at.clone()));
+        }
         self.visit(first, times);
-        for (i, (_, binary)) in links.into_iter().enumerate() {
-            self.within = outer.buckets_if(i < trimmed);
+        for (_, binary) in links {
+            (self.within, self.looked_at) = below.pop().unwrap_or_else(|| outer.clone());
             self.visit(&binary.rhs, times);
         }
-        self.within = outer;
+        (self.within, self.looked_at) = outer;
     }
 
     fn visit_kind(&mut self, expr: &Expr, times: TimeRange) {
@@ -589,7 +621,7 @@ impl SelectFinder<'_> {
         // The start is left out of the range, so the first millisecond needed is one later.
         let (start, end) = (times.start.saturating_sub(offset), times.end.saturating_sub(offset));
         let range = TimeRange::new(start.saturating_sub(back - 1), end.saturating_add(ahead));
-        self.push(span, selector.matchers.clone(), range);
+        self.push(span, selector.matchers.clone(), range, self.looked_at.clone());
     }
 
     fn add_info(&mut self, call: &Call, span: Span, times: TimeRange) {
@@ -598,12 +630,13 @@ impl SelectFinder<'_> {
         let at = |time: i64| time.saturating_sub(reference.offset);
         let start = at(times.start).saturating_sub(self.options.lookback_ms - 1);
         let range = TimeRange::new(start, at(times.end));
-        self.push(span, functions::info::matchers(call), range);
+        self.push(span, functions::info::matchers(call), range, Projection::All);
     }
 
-    fn push(&mut self, span: Span, matchers: Vec<Matcher>, range: TimeRange) {
+    fn push(&mut self, span: Span, matchers: Vec<Matcher>, range: TimeRange, projection: Projection) {
         let totals_only = self.within.totals && !self.within.buckets;
-        self.found.push(Found { span, spec: SelectSpec { matchers, range }, totals_only });
+        let projection = if self.within.order { Projection::All } else { projection };
+        self.found.push(Found { span, spec: SelectSpec { matchers, range, projection }, totals_only });
     }
 }
 /// Functions of histograms that look at nothing but the samples in the range do not care what came before.

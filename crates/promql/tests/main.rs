@@ -4,4 +4,5 @@ mod corpus;
 mod depth;
 mod memory;
 mod mutated;
+mod projection;
 mod scripts;

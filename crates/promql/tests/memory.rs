@@ -7,6 +7,8 @@ use promql::histogram::FloatHistogram;
 use promql::{EvalOptions, Plan, SelectSpec};
 use testkit::script::{Engine, LoadedSeries, LoadedValue, Outcome};
 
+use crate::projection;
+
 /// Everything loaded, one entry per series, merged.
 #[derive(Default)]
 pub(crate) struct Memory {
@@ -23,8 +25,13 @@ impl Memory {
 
     fn query(&self, expr: &str, options: &EvalOptions) -> Result<Outcome, String> {
         let plan = Plan::new(expr, options).map_err(|e| e.to_string())?;
-        let data = plan.selects().iter().map(|spec| self.select(spec)).collect();
-        let evaluated = plan.evaluate(data).map_err(|e| e.to_string())?;
+        let data: Vec<Vec<SeriesData>> = plan.selects().iter().map(|spec| self.select(spec)).collect();
+        let projected = projection::evaluate(&plan, &data);
+        let evaluated = plan.evaluate(data).map_err(|e| e.to_string());
+        if let Some(projected) = projected {
+            projection::check(expr, evaluated.as_ref(), projected.map_err(|e| e.to_string()).as_ref());
+        }
+        let evaluated = evaluated?;
         let said = evaluated.annotations;
         Ok(Outcome { value: evaluated.value, warnings: said.warnings, infos: said.infos })
     }

@@ -213,16 +213,9 @@ impl Inner {
             lookback_ms: self.lookback_ms(request),
             table_version,
         };
-        let selecting = self.select(tenants, wanted, &budget);
-        let Some(selected) = runtime::timeout(timeout, selecting).await else {
-            return Err(QueryError::Timeout("query execution"));
-        };
-        let (data, select) = selected?;
-        let prepare_secs = start.elapsed().as_secs_f64();
-
-        let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
-        let selected_bytes = budget.bytes.used();
-        let evaluated = self.evaluate(plan, data, tenants).await?;
+        let Computed { evaluated, select, n_series, selected_bytes, prepared } =
+            self.compute(tenants, wanted, plan, &budget).await?;
+        let prepare_secs = prepared.saturating_duration_since(start).as_secs_f64();
         let evaluated = evaluated.map_err(|e| refusal(e, limits.max_samples_per_query))?;
         // What was selected is gone, and what is left is the result.
         budget.bytes.give_back(selected_bytes);
@@ -233,13 +226,15 @@ impl Inner {
         Ok(result(evaluated, stats, budget))
     }
 
-    /// Selects on a thread of its own: merging the series of a large select takes its time.
-    async fn select(
+    /// Selects and evaluates on a thread of its own: merging the series of a large select takes its time, and evaluating
+    /// is divided into slices.
+    async fn compute(
         self: &Arc<Inner>,
         tenants: &TenantIds,
         wanted: Wanted,
+        mut plan: Plan,
         budget: &Arc<SelectBudget>,
-    ) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
+    ) -> Result<Computed, QueryError> {
         let (inner, tenants, budget) = (Arc::clone(self), tenants.clone(), Arc::clone(budget));
         let trace = TraceContext::current();
         // Dropped with this future: then nobody wants the answer any more.
@@ -247,38 +242,42 @@ impl Inner {
         let computing = Counted::of(&self.metrics.computing);
         let work = move || {
             let _computing = computing;
-            let federation = Federation { source: &inner.source, tenants: &tenants };
-            let selecting = select(federation, &wanted, &budget);
-            let paced = Paced::new(selecting, &inner.processors, &Arc::from(tenants.to_string()));
-            let selecting = async {
-                match futures::future::select(paced, unwanted).await {
-                    Either::Left((selected, _)) => selected,
-                    Either::Right(_) => Err(QueryError::Canceled),
-                }
-            };
-            match trace {
+            let tenant: Arc<str> = Arc::from(tenants.to_string());
+            let selecting = inner.select(&tenants, &tenant, &wanted, &budget, unwanted);
+            let (data, select) = match trace {
                 Some(trace) => runtime::wait(trace.scope(selecting)),
                 None => runtime::wait(selecting),
-            }
+            }?;
+            let n_series = data.iter().map(Vec::len).sum::<usize>() as u64;
+            let (selected_bytes, prepared) = (budget.bytes.used(), inner.clock.instant());
+            plan.keep_pace(Arc::new(inner.processors.enter(&tenant)));
+            let evaluated = plan.evaluate(data);
+            Ok(Computed { evaluated, select, n_series, selected_bytes, prepared })
         };
         runtime::blocking(work).await.map_err(QueryError::Internal)?
     }
 
-    /// Evaluates on a thread of its own, in slices.
-    async fn evaluate(
+    /// Selects until the deadline, or until somebody tells that the answer is unwanted.
+    async fn select(
         &self,
-        mut plan: Plan,
-        data: Vec<Vec<SeriesData>>,
         tenants: &TenantIds,
-    ) -> Result<Result<Evaluated, EvalError>, QueryError> {
-        let (processors, tenant) = (Arc::clone(&self.processors), Arc::from(tenants.to_string()));
-        let computing = Counted::of(&self.metrics.computing);
-        let work = move || {
-            let _computing = computing;
-            plan.keep_pace(Arc::new(processors.enter(&tenant)));
-            plan.evaluate(data)
+        tenant: &Arc<str>,
+        wanted: &Wanted,
+        budget: &Arc<SelectBudget>,
+        unwanted: oneshot::Receiver<()>,
+    ) -> Result<(Vec<Vec<SeriesData>>, SelectStats), QueryError> {
+        let federation = Federation { source: &self.source, tenants };
+        let selecting = Paced::new(select(federation, wanted, budget), &self.processors, tenant);
+        let selecting = async {
+            match futures::future::select(selecting, unwanted).await {
+                Either::Left((selected, _)) => selected,
+                Either::Right(_) => Err(QueryError::Canceled),
+            }
         };
-        runtime::blocking(work).await.map_err(QueryError::Internal)
+        let left = budget
+            .deadline
+            .map_or(UNLIMITED, |deadline| deadline.saturating_duration_since(self.clock.instant()));
+        runtime::timeout(left, selecting).await.unwrap_or(Err(QueryError::Timeout("query execution")))
     }
 
     fn lookback_ms(&self, request: &QueryRequest) -> i64 {
@@ -403,6 +402,17 @@ impl Drop for Counted {
     }
 }
 
+/// What came of a query.
+struct Computed {
+    evaluated: Result<Evaluated, EvalError>,
+    select: SelectStats,
+    n_series: u64,
+    /// What the selected series took.
+    selected_bytes: u64,
+    /// When they were all there.
+    prepared: Instant,
+}
+
 /// The series that a plan needs.
 struct Wanted {
     selects: Vec<SelectSpec>,
@@ -425,7 +435,7 @@ async fn select(
             matchers: spec.matchers.clone(),
             range: spec.range,
             within: None,
-            projection: Projection::All,
+            projection: projection(&spec.projection),
             budget: Arc::clone(budget),
             min_table_version: wanted.table_version,
         };
@@ -441,6 +451,15 @@ async fn select(
         data.push(series);
     }
     Ok((data, stats))
+}
+
+/// Which labels the parts of the store are to show.
+fn projection(looked_at: &promql::Projection) -> Projection {
+    match looked_at {
+        promql::Projection::All => Projection::All,
+        promql::Projection::Only(names) => Projection::Only(names.as_slice().into()),
+        promql::Projection::Without(names) => Projection::Without(names.as_slice().into()),
+    }
 }
 
 /// What the tree of a query takes per byte of its text at most, with the tokens that it is made of.

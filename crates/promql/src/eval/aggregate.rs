@@ -89,6 +89,10 @@ impl Evaluator<'_> {
             self.held.sub((n_known * grid.steps) as u64, 0);
         }
         self.part.set(0);
+        if self.plan.is_projected(&aggregate.expr) {
+            // The series had no order that the groups could take over.
+            groups.states.sort_by(|(a, _), (b, _)| a.labels.cmp(&b.labels));
+        }
         self.finish(groups, aggregate, grid, sink)
     }
 
@@ -102,7 +106,7 @@ impl Evaluator<'_> {
     ) -> Result<(), EvalError> {
         let argument = unparen(&aggregate.expr);
         let notes = Notes { evaluator: self, at: argument.span };
-        self.rows(argument, grid, &mut |row| {
+        self.rows(argument, grid, &mut |mut row| {
             let (group, labels) = groups.grouper.group(row.labels);
             let mut known = 0;
             match labels {
@@ -115,7 +119,7 @@ impl Evaluator<'_> {
             }
             let (head, accumulator) = &mut groups.states[group];
             head.drop_name |= row.drop_name;
-            accumulator.add(&row, &notes);
+            accumulator.add(&mut row, &notes);
             room.grow(accumulator.bytes().saturating_sub(known))
         })
     }
@@ -159,6 +163,9 @@ impl Evaluator<'_> {
             }
             groups[group].0.drop_name |= head.drop_name;
             groups[group].1.push(index);
+        }
+        if self.plan.is_projected(argument) {
+            groups.sort_by(|(a, _), (b, _)| a.labels.cmp(&b.labels));
         }
         if rows.has_histograms() {
             self.note(Notice::HistogramIgnoredInAggregation("quantile"), argument.span);

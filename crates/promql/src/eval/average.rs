@@ -12,6 +12,11 @@ pub(crate) struct Mean {
 }
 
 impl Mean {
+    /// Of so many floats with this sum.
+    pub(super) fn of_sum(count: f64, value: f64, compensation: f64) -> Mean {
+        Mean { count, value, compensation, is_running: false }
+    }
+
     pub(crate) fn add(&mut self, value: f64) {
         self.count += 1.0;
         if self.count == 1.0 {

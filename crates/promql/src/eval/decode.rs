@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Histogram, HistogramPoint, Labels, ResetHint, SeriesData, any_cell, is_stale};
 
 use super::Cell;
+use super::timelines::Timelines;
 use crate::histogram::FloatHistogram;
 
 /// A selected series, its histograms in the form in which they are computed with.
@@ -13,6 +14,8 @@ pub(crate) struct Decoded<'d> {
     pub(crate) labels: &'d Labels,
     /// Times of the floats, stale markers included.
     pub(crate) times: &'d [i64],
+    /// Their number: series with the same one have floats at the same times.
+    pub(super) timeline: Option<usize>,
     pub(crate) values: &'d [f64],
     /// Start timestamps of floats that have one, by time.
     pub(crate) starts: &'d [(i64, i64)],
@@ -31,7 +34,11 @@ pub(crate) struct Track<'t> {
     pub(crate) labels: &'t Labels,
     pub(crate) drop_name: bool,
     pub(crate) times: Cow<'t, [i64]>,
+    /// The number of the times, if they have one.
+    pub(super) timeline: Option<usize>,
     pub(crate) values: Cow<'t, [f64]>,
+    /// Whether the values are so far from infinity that no sum of them gets there.
+    pub(crate) is_tame: bool,
     /// Start timestamps of the floats, 0 for none; empty when there are none at all.
     pub(crate) starts: Vec<i64>,
     pub(crate) histogram_times: Vec<i64>,
@@ -39,17 +46,31 @@ pub(crate) struct Track<'t> {
     /// Start timestamps of the histograms, 0 for none; empty when there are none at all.
     pub(crate) histogram_starts: Vec<i64>,
     resets: OnceCell<Vec<usize>>,
+    overlaps: OnceCell<Vec<usize>>,
+}
+
+/// A sum of as many values as memory holds, times seconds of any range, stays finite below this.
+const TAME: f64 = 1e280;
+
+/// Whether no sum of these values, or of their products with seconds, comes near infinity.
+pub(crate) fn are_tame(values: &[f64]) -> bool {
+    !any_cell(values, |value| value.is_nan() | (value.abs() >= TAME))
 }
 
 impl<'d> Decoded<'d> {
     /// Decodes a series; of its histograms the count and the sum only, where that is all that is looked at.
-    pub(crate) fn new(series: &'d SeriesData, totals_only: bool) -> Decoded<'d> {
+    pub(super) fn new(
+        series: &'d SeriesData,
+        totals_only: bool,
+        timelines: &mut Timelines<'d>,
+    ) -> Decoded<'d> {
         let (times, values) = match series.floats.first() {
             Some(column) => (&column.timeline[..], &column.values[..]),
             None => (&[][..], &[][..]),
         };
         let histograms = decode(series, totals_only);
-        Decoded { labels: &series.labels, times, values, starts: &series.starts, histograms }
+        let timeline = timelines.number(times);
+        Decoded { labels: &series.labels, times, timeline, values, starts: &series.starts, histograms }
     }
 
     /// The memory that its histograms take; it takes itself what whoever selected it counts for a series.
@@ -60,7 +81,10 @@ impl<'d> Decoded<'d> {
 
     /// The samples without stale markers.
     pub(crate) fn track(&self) -> Track<'_> {
-        let (times, values) = if any_cell(self.values, is_stale) {
+        // A stale marker is a NaN, and those are not tame.
+        let is_tame = are_tame(self.values);
+        let has_stale = !is_tame && any_cell(self.values, is_stale);
+        let (times, values) = if has_stale {
             let live = self.times.iter().zip(self.values).filter(|(_, v)| !is_stale(**v));
             let (times, values): (Vec<i64>, Vec<f64>) = live.map(|(t, v)| (*t, *v)).unzip();
             (Cow::Owned(times), Cow::Owned(values))
@@ -77,11 +101,14 @@ impl<'d> Decoded<'d> {
             drop_name: false,
             starts: aligned_starts(&times, self.starts),
             times,
+            timeline: self.timeline.filter(|_| !has_stale),
+            is_tame: if has_stale { are_tame(&values) } else { is_tame },
             values,
             histogram_times: live().map(|h| h.time).collect(),
             histograms: live().map(|h| Arc::clone(&h.histogram)).collect(),
             histogram_starts,
             resets: OnceCell::new(),
+            overlaps: OnceCell::new(),
         }
     }
 }
@@ -102,12 +129,15 @@ impl<'t> Track<'t> {
             labels,
             drop_name,
             times: Cow::Owned(times),
+            timeline: None,
+            is_tame: are_tame(&values),
             values: Cow::Owned(values),
             starts: Vec::new(),
             histogram_times: Vec::new(),
             histograms: Vec::new(),
             histogram_starts: Vec::new(),
             resets: OnceCell::new(),
+            overlaps: OnceCell::new(),
         };
         for (time, cell) in grid.iter().zip(histograms) {
             if let Some(histogram) = cell {
@@ -118,15 +148,19 @@ impl<'t> Track<'t> {
         track
     }
 
-    /// Indexes of the floats that follow a counter reset, among those in `window` but the first.
+    /// Indexes of the floats that follow a counter reset.
+    pub(crate) fn resets(&self) -> &[usize] {
+        self.resets.get_or_init(|| self.find_resets())
+    }
+
+    /// Those among them in `window` but its first.
     pub(crate) fn resets_in(&self, window: &Range<usize>) -> &[usize] {
-        let resets = self.resets.get_or_init(|| self.find_resets());
-        if resets.is_empty() {
-            return resets;
-        }
-        let from = resets.partition_point(|index| *index <= window.start);
-        let to = resets.partition_point(|index| *index < window.end);
-        &resets[from.min(to)..to]
+        behind_first(self.resets(), window)
+    }
+
+    /// Whether a float in `window` claims to have started before its predecessor in the window was taken.
+    pub(crate) fn overlaps_in(&self, window: &Range<usize>) -> bool {
+        !behind_first(self.overlaps.get_or_init(|| self.find_overlaps()), window).is_empty()
     }
 
     /// The start timestamp of a float, 0 for none.
@@ -165,6 +199,22 @@ impl<'t> Track<'t> {
         let drops = |index: &usize| self.values[*index] < self.values[*index - 1] || self.starts_anew(*index);
         (1..self.values.len()).filter(drops).collect()
     }
+
+    fn find_overlaps(&self) -> Vec<usize> {
+        let previous = |index: usize| (self.starts[index - 1], self.times[index - 1]);
+        let overlaps = |index: &usize| overlaps(previous(*index), self.starts[*index]);
+        (1..self.starts.len()).filter(overlaps).collect()
+    }
+}
+
+/// Those of some ascending indexes that lie in a window, but for its first.
+fn behind_first<'i>(indexes: &'i [usize], window: &Range<usize>) -> &'i [usize] {
+    if indexes.is_empty() {
+        return indexes;
+    }
+    let from = indexes.partition_point(|index| *index <= window.start);
+    let to = indexes.partition_point(|index| *index < window.end);
+    &indexes[from.min(to)..to]
 }
 
 fn any_drop(values: &[f64]) -> bool {

@@ -112,14 +112,13 @@ impl<H: OfHistograms> Histograms<H> {
         }
     }
 
-    /// Whether there is a step at which floats are ignored, too.
-    pub(super) fn ignore_some(&self) -> bool {
-        self.states.iter().any(|state| state.is_incompatible)
-    }
-
-    /// Whether floats are ignored at a step.
-    pub(super) fn ignore(&self, step: usize) -> bool {
-        self.states.get(step).is_some_and(|state| state.is_incompatible)
+    /// Empties the cells at steps at which floats are ignored, too.
+    pub(super) fn clear_ignored(&self, floats: &mut [f64]) {
+        for (cell, state) in floats.iter_mut().zip(&self.states) {
+            if state.is_incompatible {
+                *cell = f64::from_bits(EMPTY);
+            }
+        }
     }
 
     /// Takes the histograms of a row in; `has_float` tells of the rows before it.

@@ -23,7 +23,9 @@ mod states;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod timelines;
 mod vector;
+mod windows;
 
 use std::cell::{Cell as Shared, RefCell};
 use std::sync::Arc;
@@ -32,13 +34,15 @@ use model::{Classify, ErrorKind, SeriesData, Value};
 
 pub(crate) use average::{HistogramMean, Mean};
 pub use decode::set_reset_hints;
-pub(crate) use decode::{Decoded, Track, overlaps};
+pub(crate) use decode::{Decoded, Track, are_tame, overlaps};
 use held::Held;
 pub(crate) use held::Lease;
 pub use held::{NoRoom, Room};
 pub(crate) use selector::{Aspect, Reference};
 use tally::Tally;
+use timelines::Timelines;
 pub(crate) use vector::{Assembler, Cell, Head, PLACE_BYTES, Row, Sink, Vector, empty_cells, negated};
+pub(crate) use windows::Steps;
 
 use crate::annotations::{Annotations, Notice, Notices};
 use crate::ast::{Call, Expr, ExprKind, Span, UnaryOp, ValueType};
@@ -105,6 +109,12 @@ impl Classify for EvalError {
 /// The most steps of a grid, whatever the limits: half a gigabyte a row.
 const MOST_STEPS: u64 = 1 << 26;
 
+/// After how many series that are decoded one looks at the time: one may have thousands of histograms.
+const CHECK_SERIES: usize = 16;
+
+/// After how many samples or cells one looks at the time: some ten microseconds.
+const CHECK_EVERY: usize = 1 << 14;
+
 /// What each level of an expression keeps per step while it is evaluated: a row in the making or the values of a scalar.
 const SCRATCH_BYTES: usize = 2 * size_of::<f64>();
 
@@ -133,6 +143,10 @@ impl Grid {
         (0..self.steps as i64).map(move |step| self.start + step * self.interval)
     }
 
+    pub(crate) fn time(self, step: usize) -> i64 {
+        self.start + step as i64 * self.interval
+    }
+
     pub(crate) fn end(self) -> i64 {
         self.start + (self.steps.max(1) as i64 - 1) * self.interval
     }
@@ -156,16 +170,19 @@ impl<'p> Selected<'p> {
         series: &'p [SeriesData],
         held: &Held,
     ) -> Result<Selected<'p>, EvalError> {
-        let decode = |totals_only: bool| {
+        let mut timelines = Timelines::default();
+        let mut decode = |totals_only: bool| {
             if !plan.places_of(select).any(|place| place.totals_only == totals_only) {
                 return Ok(Vec::new());
             }
             let mut decoded = Vec::with_capacity(series.len());
-            for one in series {
+            for some in series.chunks(CHECK_SERIES) {
                 plan.options.check()?;
-                let one = Decoded::new(one, totals_only);
-                held.add(0, one.bytes() as u64)?;
-                decoded.push(one);
+                for one in some {
+                    let one = Decoded::new(one, totals_only, &mut timelines);
+                    held.add(0, one.bytes() as u64)?;
+                    decoded.push(one);
+                }
             }
             Ok(decoded)
         };
@@ -187,6 +204,8 @@ pub(crate) struct Evaluator<'p> {
     /// Samples by step of the grid being evaluated.
     samples: RefCell<Tally>,
     held: Held,
+    /// Samples and cells seen since one looked at the time.
+    unchecked: Shared<usize>,
     /// Room for functions that reorder the values of a window.
     pub(crate) scratch: RefCell<Vec<f64>>,
 }
@@ -212,6 +231,7 @@ pub(crate) fn evaluate(plan: &Plan, parts: &[Vec<Vec<SeriesData>>]) -> Result<Ev
         notices: RefCell::default(),
         samples: RefCell::new(Tally::new(grid.steps)),
         held,
+        unchecked: Shared::new(0),
         scratch: RefCell::default(),
     };
     let value = evaluator.value(grid)?;
@@ -227,6 +247,17 @@ pub(crate) fn evaluate(plan: &Plan, parts: &[Vec<Vec<SeriesData>>]) -> Result<Ev
 }
 
 impl<'p> Evaluator<'p> {
+    /// Looks at the time now and then: `n` samples or cells were looked at, or will be.
+    pub(crate) fn check_after(&self, n: usize) -> Result<(), EvalError> {
+        let unchecked = self.unchecked.get().saturating_add(n);
+        if unchecked < CHECK_EVERY {
+            self.unchecked.set(unchecked);
+            return Ok(());
+        }
+        self.unchecked.set(0);
+        self.plan.options.check()
+    }
+
     /// Hands each row of a vector expression to `sink`.
     pub(crate) fn rows(&self, expr: &Expr, grid: Grid, sink: &mut Sink<'_>) -> Result<(), EvalError> {
         self.plan.options.check()?;

@@ -1,22 +1,19 @@
-use std::cell::OnceCell;
 use std::ops::Range;
 
 use model::{EMPTY, is_empty_cell};
 
-use super::decode::weight;
 use super::selector::Reference;
 use super::tally::{Tally, Use};
-use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Track, Vector, empty_cells, unparen};
+use super::timelines::{ByTimeline, Computed};
+use super::windows::Windows;
+use super::{Cell, EvalError, Evaluator, Grid, Row, Sink, Steps, Track, Vector, empty_cells, unparen};
 use crate::annotations::Notice;
 use crate::ast::{Call, Expr, ExprKind, RangeMode, Span, Subquery};
-use crate::functions::window::{ArgumentCheck, Outcome, RangeFunction, Spread, Window};
+use crate::functions::window::{ArgumentCheck, FloatRow, Outcome, RangeFunction, Window};
 use crate::plan::{millis, offset_ms};
 
-/// After how many samples one looks at the time: a window may hold a month of them.
-const CHECK_EVERY: u64 = 1 << 14;
-
-/// More steps than a range query over HTTP may have; what is computed for a step takes more room than its cell.
-const KEPT_STEPS: usize = 1 << 14;
+/// More steps than a range query over HTTP may have; what is known of a window takes more room than a cell.
+const KNOWN_STEPS: usize = 1 << 14;
 
 /// What the samples of a subquery take per step besides its rows: the time, and those of the row at hand.
 const SOURCE_BYTES: usize = 4 * size_of::<i64>();
@@ -138,7 +135,7 @@ impl Evaluator<'_> {
         match &source.samples {
             Samples::Selected(place) => {
                 for series in self.selected(*place)? {
-                    self.plan.options.check()?;
+                    self.check_after(series.times.len())?;
                     visit(&series.track())?;
                 }
             }
@@ -180,21 +177,25 @@ impl Evaluator<'_> {
             }
         }
         refuse_mode(call.func.name, source.mode)?;
-        let mut slide = Slide {
+        let application = Application {
             evaluator: self,
             source: &source,
             function,
             scalars,
             position: argument_position(&call.args[0]),
+            grid,
+        };
+        let mut slide = Slide {
+            application,
             keeps_name: matches!(call.func.name, "last_over_time" | "first_over_time"),
             expects_counter: matches!(call.func.name, "rate" | "increase"),
-            grid,
-            steps: Steps::default(),
-            unchecked: 0,
+            steps: ByTimeline::new(self.lease(0)?),
             floats: empty_cells(grid.steps),
             histograms: Vec::new(),
         };
         let outcome = self.tracks(&source, &mut |track| slide.row(track, sink));
+        slide.count();
+        drop(slide);
         self.release_source(source);
         outcome
     }
@@ -241,20 +242,49 @@ impl Evaluator<'_> {
 
 /// Slides a window along one series after the other.
 struct Slide<'s> {
+    application: Application<'s>,
+    keeps_name: bool,
+    expects_counter: bool,
+    steps: ByTimeline<'s, Steps>,
+    floats: Vec<f64>,
+    histograms: Vec<Cell>,
+}
+
+/// A function and what it is applied to.
+struct Application<'s> {
     evaluator: &'s Evaluator<'s>,
     source: &'s Source,
     function: RangeFunction,
     /// The other arguments, one value per step.
     scalars: Vec<Vec<f64>>,
     position: Span,
-    keeps_name: bool,
-    expects_counter: bool,
     grid: Grid,
-    steps: Steps,
-    /// Samples seen since one looked at the time.
-    unchecked: u64,
-    floats: Vec<f64>,
-    histograms: Vec<Cell>,
+}
+
+impl Application<'_> {
+    fn window<'w>(
+        &'w self,
+        track: &'w Track<'w>,
+        step: usize,
+        bounds: Bounds,
+        (floats, histograms): (Range<usize>, Range<usize>),
+    ) -> Window<'w> {
+        let arg = |index: usize| self.scalars.get(index).map_or(0.0, |values| values[step]);
+        Window {
+            evaluator: self.evaluator,
+            position: self.position,
+            track,
+            is_floats_only: histograms.is_empty(),
+            floats,
+            histograms,
+            time: self.grid.time(step),
+            start: bounds.start,
+            end: bounds.end,
+            range_ms: self.source.range_ms,
+            mode: self.source.mode,
+            args: [arg(0), arg(1)],
+        }
+    }
 }
 
 impl Slide<'_> {
@@ -276,91 +306,112 @@ impl Slide<'_> {
 
     /// Computes the row of a series; whether it has samples.
     fn fill(&mut self, track: &Track<'_>) -> Result<bool, EvalError> {
-        let lookback = self.evaluator.plan.options.lookback_ms;
-        let mut samples = self.evaluator.samples();
-        let mut beyond = self.steps.follow(&track.times, self.source, self.grid, lookback);
-        let mut windows = (!track.histograms.is_empty()).then(|| Windows::new(track));
-        let is_read = self.source.is_read();
-        let mut any = false;
-        let mut args = [0.0; 2];
-        for (step, time) in self.grid.times().enumerate() {
-            let unkept;
-            let Step { bounds, floats, n_new, spread } = match self.steps.steps.get(step) {
-                Some(step) => step,
-                None => {
-                    unkept = Step::next(&mut beyond, &track.times, self.source.bounds(time, lookback));
-                    &unkept
-                }
-            };
-            self.floats[step] = f64::from_bits(EMPTY);
-            let (histograms, weight, n_new) = match &mut windows {
-                None => (0..0, floats.len() as u64, *n_new),
-                Some(windows) => {
-                    let (floats, histograms) = windows.at(bounds.reach);
-                    let weight = windows.weight(&floats, &histograms);
-                    (histograms, weight, windows.n_new())
-                }
-            };
-            if floats.is_empty() && histograms.is_empty() {
-                continue;
-            }
-            samples.window(step, weight, if is_read { n_new } else { 0 });
-            self.unchecked += weight;
-            if self.unchecked >= CHECK_EVERY {
-                self.unchecked = 0;
-                self.evaluator.plan.options.check()?;
-            }
-            for (arg, scalars) in args.iter_mut().zip(&self.scalars) {
-                *arg = scalars[step];
-            }
-            let window = Window {
-                evaluator: self.evaluator,
-                position: self.position,
-                track,
-                is_floats_only: histograms.is_empty(),
-                floats: floats.clone(),
-                histograms,
-                time,
-                start: bounds.start,
-                end: bounds.end,
-                range_ms: self.source.range_ms,
-                mode: self.source.mode,
-                args,
-                spread,
-            };
-            if window.is_floats_only {
-                let value = (self.function.floats)(&window);
-                self.floats[step] = value;
-                any |= !is_empty_cell(value);
-                continue;
-            }
-            match (self.function.mixed)(&window) {
-                Outcome::Nothing => continue,
-                Outcome::Float(value) => self.floats[step] = value,
-                Outcome::Histogram(histogram) => {
-                    self.histograms.resize(self.grid.steps, None);
-                    self.histograms[step] = Some(histogram);
-                }
-            }
-            any = true;
-        }
-        drop(samples);
-        if let Some(check) = self.function.check {
+        let Application { source, grid, .. } = &self.application;
+        let is_usual = source.mode == RangeMode::Normal && grid.steps <= KNOWN_STEPS;
+        let any = match is_usual && track.histograms.is_empty() {
+            true => self.fill_by_timeline(track)?,
+            false => self.fill_by_windows(track)?,
+        };
+        if let Some(check) = self.application.function.check {
             self.refuse_bad_arguments(check, track)?;
         }
         Ok(any)
     }
 
-    /// Bad arguments are an error only where there is something to apply them to.
-    fn refuse_bad_arguments(&self, check: ArgumentCheck, track: &Track<'_>) -> Result<(), EvalError> {
-        let lookback = self.evaluator.plan.options.lookback_ms;
+    /// The row of a series of floats, whose windows are known from those before it with the same times.
+    fn fill_by_timeline(&mut self, track: &Track<'_>) -> Result<bool, EvalError> {
+        let application = &self.application;
+        let Application { evaluator, source, function, grid, .. } = *application;
+        let compute = || {
+            let reach = |time| source.bounds(time, 0).reach;
+            Steps::new(&track.times, grid, reach)
+        };
+        let (steps, is_kept) =
+            match self.steps.of((track.timeline, &track.times), (grid.steps, Steps::BYTES), compute)? {
+                Computed::Kept(steps) => (steps, true),
+                Computed::Loose(steps) => (steps, false),
+            };
+        evaluator.check_after(grid.steps + steps.n_floats as usize)?;
+        steps.n_uncounted += 1;
+        if !is_kept {
+            steps.count(&mut evaluator.samples(), source.is_read());
+        }
+        if let Some(row) = function.row.filter(|_| track.starts.is_empty()) {
+            let (reference, range_ms) = (source.reference, source.range_ms);
+            let args = &application.scalars;
+            return Ok(row(&FloatRow { track, steps, grid, reference, range_ms, args }, &mut self.floats));
+        }
+        let mut any = false;
+        for step in 0..grid.steps {
+            let floats = steps.window(step);
+            self.floats[step] = f64::from_bits(EMPTY);
+            if !floats.is_empty() {
+                let bounds = source.bounds(grid.time(step), 0);
+                let value = (function.floats)(&application.window(track, step, bounds, (floats, 0..0)));
+                self.floats[step] = value;
+                any |= !is_empty_cell(value);
+            }
+        }
+        Ok(any)
+    }
+
+    /// The row of any series, whose windows are found on the way.
+    fn fill_by_windows(&mut self, track: &Track<'_>) -> Result<bool, EvalError> {
+        let application = &self.application;
+        let Application { evaluator, source, function, grid, .. } = *application;
+        let lookback = evaluator.plan.options.lookback_ms;
+        let mut samples = evaluator.samples();
         let mut windows = Windows::new(track);
-        for (step, time) in self.grid.times().enumerate() {
-            let (floats, histograms) = windows.at(self.source.bounds(time, lookback).reach);
+        let is_read = source.is_read();
+        let mut any = false;
+        for step in 0..grid.steps {
+            let bounds = source.bounds(grid.time(step), lookback);
+            self.floats[step] = f64::from_bits(EMPTY);
+            let (floats, histograms) = windows.at(bounds.reach);
             if floats.is_empty() && histograms.is_empty() {
                 continue;
             }
-            let arg = |index: usize| self.scalars.get(index).map_or(0.0, |values| values[step]);
+            let weight = windows.weight(&floats, &histograms);
+            samples.window(step, weight, if is_read { windows.n_new() } else { 0 });
+            evaluator.check_after(weight as usize)?;
+            let window = application.window(track, step, bounds, (floats, histograms));
+            if window.is_floats_only {
+                let value = (function.floats)(&window);
+                self.floats[step] = value;
+                any |= !is_empty_cell(value);
+                continue;
+            }
+            match (function.mixed)(&window) {
+                Outcome::Nothing => continue,
+                Outcome::Float(value) => self.floats[step] = value,
+                Outcome::Histogram(histogram) => {
+                    self.histograms.resize(grid.steps, None);
+                    self.histograms[step] = Some(histogram);
+                }
+            }
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Counts what was not counted on the way.
+    fn count(&mut self) {
+        let Application { evaluator, source, .. } = &self.application;
+        let mut samples = evaluator.samples();
+        self.steps.kept().for_each(|steps| steps.count(&mut samples, source.is_read()));
+    }
+
+    /// Bad arguments are an error only where there is something to apply them to.
+    fn refuse_bad_arguments(&self, check: ArgumentCheck, track: &Track<'_>) -> Result<(), EvalError> {
+        let Application { evaluator, source, scalars, grid, .. } = &self.application;
+        let lookback = evaluator.plan.options.lookback_ms;
+        let mut windows = Windows::new(track);
+        for (step, time) in grid.times().enumerate() {
+            let (floats, histograms) = windows.at(source.bounds(time, lookback).reach);
+            if floats.is_empty() && histograms.is_empty() {
+                continue;
+            }
+            let arg = |index: usize| scalars.get(index).map_or(0.0, |values| values[step]);
             check([arg(0), arg(1)])?;
         }
         Ok(())
@@ -370,115 +421,9 @@ impl Slide<'_> {
         let Some(metric) = track.labels.metric_name() else { return };
         let is_named_so = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| metric.ends_with(end));
         if !is_named_so && self.floats.iter().any(|v| !is_empty_cell(*v)) {
-            self.evaluator.note(Notice::PossibleNonCounter(metric.to_string()), self.position);
+            let Application { evaluator, position, .. } = self.application;
+            evaluator.note(Notice::PossibleNonCounter(metric.to_string()), position);
         }
-    }
-}
-
-/// The windows of the steps over a list of times. The series of a target share theirs, so what was computed for one
-/// series is kept for the next.
-#[derive(Default)]
-struct Steps {
-    times: Vec<i64>,
-    /// Of the first [`KEPT_STEPS`].
-    steps: Vec<Step>,
-}
-
-struct Step {
-    bounds: Bounds,
-    floats: Range<usize>,
-    /// Floats that the window before had not.
-    n_new: u64,
-    spread: OnceCell<Option<Spread>>,
-}
-
-impl Steps {
-    /// Computes the windows over these times unless they are at hand, and says which is the last.
-    fn follow(&mut self, times: &[i64], source: &Source, grid: Grid, lookback: i64) -> Range<usize> {
-        if self.steps.is_empty() || self.times != times {
-            self.times.clear();
-            self.times.extend_from_slice(times);
-            self.steps.clear();
-            let mut floats = 0..0;
-            let kept = grid.times().take(KEPT_STEPS);
-            self.steps.extend(kept.map(|time| Step::next(&mut floats, times, source.bounds(time, lookback))));
-        }
-        self.steps.last().map_or(0..0, |step| step.floats.clone())
-    }
-}
-
-impl Step {
-    /// Moves the window `floats` on to these bounds.
-    fn next(floats: &mut Range<usize>, times: &[i64], bounds: Bounds) -> Step {
-        let known = floats.end;
-        advance(floats, times, bounds.reach.0, bounds.reach.1);
-        let n_new = (floats.end - floats.start.max(known)) as u64;
-        Step { bounds, floats: floats.clone(), n_new, spread: OnceCell::new() }
-    }
-}
-
-/// The indexes of the samples within a window that only moves forward.
-struct Windows<'t> {
-    track: &'t Track<'t>,
-    floats: Range<usize>,
-    histograms: Range<usize>,
-    /// Where the window before ended among the floats and among the histograms.
-    known: (usize, usize),
-    /// Weights of the histograms before each index.
-    weights: Vec<u64>,
-}
-
-impl<'t> Windows<'t> {
-    fn new(track: &'t Track<'t>) -> Windows<'t> {
-        let mut weights = Vec::new();
-        if !track.histograms.is_empty() {
-            weights.push(0);
-            let mut sum = 0;
-            weights.extend(track.histograms.iter().map(|histogram| {
-                sum += weight(histogram);
-                sum
-            }));
-        }
-        Windows { track, floats: 0..0, histograms: 0..0, known: (0, 0), weights }
-    }
-
-    /// Samples after the first time and up to the second.
-    fn at(&mut self, (after, until): (i64, i64)) -> (Range<usize>, Range<usize>) {
-        self.known = (self.floats.end, self.histograms.end);
-        advance(&mut self.floats, &self.track.times, after, until);
-        if !self.weights.is_empty() {
-            advance(&mut self.histograms, &self.track.histogram_times, after, until);
-        }
-        (self.floats.clone(), self.histograms.clone())
-    }
-
-    fn weight(&self, floats: &Range<usize>, histograms: &Range<usize>) -> u64 {
-        let of_histograms = match self.weights.is_empty() {
-            true => 0,
-            false => self.weights[histograms.end] - self.weights[histograms.start],
-        };
-        floats.len() as u64 + of_histograms
-    }
-
-    /// The weight of what the window before had not.
-    fn n_new(&self) -> u64 {
-        let from = |window: &Range<usize>, known: usize| window.start.max(known)..window.end;
-        self.weight(&from(&self.floats, self.known.0), &from(&self.histograms, self.known.1))
-    }
-}
-
-fn advance(window: &mut Range<usize>, times: &[i64], after: i64, until: i64) {
-    if window.end == 0 && times.len() > 64 && times[0] <= after {
-        // The first window may lie far from the first sample.
-        window.start = times.partition_point(|t| *t <= after);
-        window.end = window.start;
-    }
-    while window.start < times.len() && times[window.start] <= after {
-        window.start += 1;
-    }
-    window.end = window.end.max(window.start);
-    while window.end < times.len() && times[window.end] <= until {
-        window.end += 1;
     }
 }
 

@@ -1,12 +1,16 @@
 use std::sync::Arc;
 
-use model::{Labels, is_stale};
+use model::{EMPTY, Labels, is_empty_cell, is_stale};
 
+use super::timelines::{ByTimeline, Computed};
 use super::{Cell, Decoded, EvalError, Evaluator, Grid, Row, Sink, empty_cells};
 use crate::ast::{RangeMode, Span, VectorSelector};
 use crate::functions::labels::to_go;
 use crate::functions::smooth;
 use crate::plan::offset_ms;
+
+/// What a series costs beside its cells, in cells.
+const PER_SERIES: usize = 16;
 
 /// Where on the axis of time a selector looks.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,57 @@ pub(crate) enum Aspect {
     /// The time; only floats are acceptable.
     FloatTime,
     StartTime,
+}
+
+/// Where in a list of times the steps look.
+struct Look {
+    /// By step, the index of the newest time, or of any where that is too old.
+    at: Vec<u32>,
+    /// The steps for which there is none.
+    absent: Vec<u32>,
+    /// How many series were looked at and have not been counted yet.
+    n_uncounted: u64,
+}
+
+impl Look {
+    /// What a step takes at most.
+    const BYTES: usize = 2 * size_of::<u32>();
+
+    fn new(times: &[i64], reference: Reference, lookback: i64, grid: Grid) -> Look {
+        let mut look = Look { at: Vec::with_capacity(grid.steps), absent: Vec::new(), n_uncounted: 0 };
+        let mut after = times.partition_point(|t| *t <= reference.of(grid.start));
+        for (step, time) in grid.times().enumerate() {
+            let at = reference.of(time);
+            while after < times.len() && times[after] <= at {
+                after += 1;
+            }
+            if after == 0 || times[after - 1] <= at.saturating_sub(lookback) {
+                look.absent.push(step as u32);
+            }
+            look.at.push(after.saturating_sub(1) as u32);
+        }
+        look
+    }
+
+    /// Writes the values looked at. Whether one of them is stale, and so not there.
+    fn gather(&self, values: &[f64], cells: &mut [f64]) -> bool {
+        let mut is_any_stale = false;
+        for (cell, at) in cells.iter_mut().zip(&self.at) {
+            *cell = values[*at as usize];
+            is_any_stale |= is_stale(*cell);
+        }
+        if is_any_stale {
+            cells.iter_mut().filter(|cell| is_stale(**cell)).for_each(|cell| *cell = f64::from_bits(EMPTY));
+        }
+        self.absent.iter().for_each(|step| cells[*step as usize] = f64::from_bits(EMPTY));
+        is_any_stale
+    }
+
+    fn count(&mut self, looked_at: &mut [u64]) {
+        let n_series = std::mem::take(&mut self.n_uncounted);
+        looked_at.iter_mut().for_each(|n| *n += n_series);
+        self.absent.iter().for_each(|step| looked_at[*step as usize] -= n_series);
+    }
 }
 
 impl Reference {
@@ -69,17 +124,21 @@ impl Evaluator<'_> {
         }
         let mut floats = empty_cells(grid.steps);
         let mut histograms: Vec<Cell> = Vec::new();
+        let mut looks = ByTimeline::new(self.lease(0)?);
         for series in self.selected(span)? {
-            self.plan.options.check()?;
+            self.check_after(grid.steps + PER_SERIES)?;
             histograms.clear();
             let found = match series.histograms.is_empty() {
-                true => fill_floats(series, reference, lookback, grid, &mut floats),
-                false => fill_mixed(series, reference, lookback, grid, &mut floats, &mut histograms),
+                true => self.gather(series, reference, grid, &mut looks, &mut floats)?,
+                false => {
+                    let found = fill_mixed(series, reference, lookback, grid, &mut floats, &mut histograms);
+                    self.count(&floats, &histograms);
+                    found
+                }
             };
             if !found {
                 continue;
             }
-            self.count(&floats, &histograms);
             sink(Row {
                 labels: series.labels,
                 drop_name: false,
@@ -87,7 +146,39 @@ impl Evaluator<'_> {
                 histograms: &mut histograms,
             })?;
         }
+        looks.kept().for_each(|look| look.count(self.samples().looked_at()));
         Ok(())
+    }
+
+    /// For each step the newest float at or before the reference time, not older than the lookback, not stale. Whether
+    /// there is one at all.
+    fn gather(
+        &self,
+        series: &Decoded<'_>,
+        reference: Reference,
+        grid: Grid,
+        looks: &mut ByTimeline<'_, Look>,
+        cells: &mut [f64],
+    ) -> Result<bool, EvalError> {
+        if series.times.is_empty() {
+            return Ok(false);
+        }
+        let compute = || Look::new(series.times, reference, self.plan.options.lookback_ms, grid);
+        let (look, is_kept) =
+            match looks.of((series.timeline, series.times), (grid.steps, Look::BYTES), compute)? {
+                Computed::Kept(look) => (look, true),
+                Computed::Loose(look) => (look, false),
+            };
+        if look.absent.len() == cells.len() {
+            return Ok(false);
+        }
+        let is_any_stale = look.gather(series.values, cells);
+        if is_any_stale || !is_kept {
+            self.count(cells, &[]);
+            return Ok(!is_any_stale || cells.iter().any(|cell| !is_empty_cell(*cell)));
+        }
+        look.n_uncounted += 1;
+        Ok(true)
     }
 
     /// `timestamp(selector)` and `start_timestamp(selector)`: when the found samples were taken. Beside `@` Prometheus
@@ -129,7 +220,7 @@ impl Evaluator<'_> {
             for (cell, time) in floats.iter_mut().zip(grid.times()) {
                 let (taken, start) = match finder.find(reference.of(time)) {
                     Found::Nothing => {
-                        *cell = f64::from_bits(model::EMPTY);
+                        *cell = f64::from_bits(EMPTY);
                         continue;
                     }
                     Found::Float { time, .. } => (time, start_of(series, time)),
@@ -158,36 +249,12 @@ impl Evaluator<'_> {
         let mut samples = self.samples();
         let looked_at = samples.looked_at();
         for (count, value) in looked_at.iter_mut().zip(floats) {
-            *count += u64::from(!model::is_empty_cell(*value));
+            *count += u64::from(!is_empty_cell(*value));
         }
         for (count, cell) in looked_at.iter_mut().zip(histograms) {
             *count += cell.as_ref().map_or(0, |histogram| super::decode::weight(histogram));
         }
     }
-}
-
-/// For each step the newest float at or before the reference time, not older than the lookback, not stale.
-fn fill_floats(
-    series: &Decoded<'_>,
-    reference: Reference,
-    lookback: i64,
-    grid: Grid,
-    cells: &mut [f64],
-) -> bool {
-    let (times, values) = (series.times, series.values);
-    let mut any = false;
-    let mut after = times.partition_point(|t| *t <= reference.of(grid.start));
-    for (cell, time) in cells.iter_mut().zip(grid.times()) {
-        let at = reference.of(time);
-        while after < times.len() && times[after] <= at {
-            after += 1;
-        }
-        let found =
-            after > 0 && times[after - 1] > at.saturating_sub(lookback) && !is_stale(values[after - 1]);
-        *cell = if found { values[after - 1] } else { f64::from_bits(model::EMPTY) };
-        any |= found;
-    }
-    any
 }
 
 fn fill_mixed(
@@ -202,7 +269,7 @@ fn fill_mixed(
     let mut any = false;
     histograms.resize(grid.steps, None);
     for (step, time) in grid.times().enumerate() {
-        floats[step] = f64::from_bits(model::EMPTY);
+        floats[step] = f64::from_bits(EMPTY);
         match finder.find(reference.of(time)) {
             Found::Nothing => continue,
             Found::Float { value, .. } => floats[step] = value,

@@ -18,8 +18,9 @@ use crate::histogram::kahan_inc;
 pub(super) trait Accumulator: Sized {
     fn new(steps: usize) -> Self;
 
-    /// Takes a row in.
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>);
+    /// Takes a row in, whose cells nobody needs afterwards. Most rows have no histograms: then this is a loop without
+    /// branches.
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>);
 
     /// Takes in what another state of the same group has seen.
     fn merge(&mut self, other: Self, notes: &Notes<'_>);
@@ -31,99 +32,160 @@ pub(super) trait Accumulator: Sized {
     fn finish(self, floats: &mut [f64], histograms: &mut Vec<Cell>, notes: &Notes<'_>);
 }
 
+/// Sums and what rounding took away from them, by step.
 pub(super) struct Sum {
-    /// Sum and compensation by step; an empty cell before the first float.
-    floats: Vec<(f64, f64)>,
+    /// Minus zero, which changes no sum, before the first float.
+    sums: Vec<f64>,
+    compensations: Vec<f64>,
+    /// How many floats there were.
+    counts: Vec<f64>,
     histograms: Histograms<SumOfHistograms>,
 }
 
 impl Accumulator for Sum {
     fn new(steps: usize) -> Sum {
-        Sum { floats: vec![(f64::from_bits(EMPTY), 0.0); steps], histograms: Histograms::new(steps) }
+        Sum {
+            sums: vec![-0.0; steps],
+            compensations: vec![0.0; steps],
+            counts: vec![0.0; steps],
+            histograms: Histograms::new(steps),
+        }
     }
 
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
-        let ignores = self.histograms.ignore_some();
-        let floats = self.floats.iter_mut().zip(row.floats.iter()).enumerate();
-        for (step, ((sum, compensation), value)) in floats {
-            if is_empty_cell(*value) || (ignores && self.histograms.ignore(step)) {
-                continue;
-            }
-            if is_empty_cell(*sum) {
-                *sum = *value;
-            } else {
-                (*sum, *compensation) = kahan_inc(*value, *sum, *compensation);
-            }
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
+        self.histograms.clear_ignored(row.floats);
+        let sums = self.sums.iter_mut().zip(&mut self.compensations).zip(&mut self.counts);
+        for (((sum, compensation), count), value) in sums.zip(row.floats.iter()) {
+            let (inc, one) = increment(*value);
+            (*sum, *compensation) = kahan_inc(inc, *sum, *compensation);
+            *count += one;
         }
-        let floats = &self.floats;
-        self.histograms.add(row, |step| !is_empty_cell(floats[step].0), notes);
+        let counts = &self.counts;
+        self.histograms.add(row, |step| counts[step] > 0.0, notes);
     }
 
     fn merge(&mut self, other: Sum, notes: &Notes<'_>) {
-        for ((sum, compensation), (other_sum, other_compensation)) in self.floats.iter_mut().zip(other.floats)
-        {
-            if is_empty_cell(other_sum) {
-                continue;
-            }
-            if is_empty_cell(*sum) {
-                (*sum, *compensation) = (other_sum, other_compensation);
-                continue;
-            }
-            (*sum, *compensation) = kahan_inc(other_sum, *sum, *compensation);
-            if sum.is_finite() {
-                *compensation += other_compensation;
-            }
+        for step in 0..self.sums.len().min(other.sums.len()) {
+            let (sum, compensation) = kahan_inc(other.sums[step], self.sums[step], self.compensations[step]);
+            self.sums[step] = sum;
+            let lost = if sum.is_finite() { other.compensations[step] } else { 0.0 };
+            self.compensations[step] = compensation + lost;
+            self.counts[step] += other.counts[step];
         }
         self.histograms.merge(other.histograms, notes);
     }
 
     fn bytes(&self) -> usize {
-        size_of::<(f64, f64)>() * self.floats.len() + self.histograms.bytes()
+        3 * size_of::<f64>() * self.sums.len() + self.histograms.bytes()
     }
 
     fn finish(self, floats: &mut [f64], histograms: &mut Vec<Cell>, notes: &Notes<'_>) {
-        for (cell, (sum, compensation)) in floats.iter_mut().zip(self.floats) {
-            *cell = if is_empty_cell(sum) { sum } else { sum + compensation };
+        for (step, cell) in floats.iter_mut().enumerate() {
+            let sum = self.sums[step] + self.compensations[step];
+            *cell = if self.counts[step] == 0.0 { f64::from_bits(EMPTY) } else { sum };
         }
         self.histograms.finish(floats, histograms, notes);
     }
 }
 
+/// What a cell adds to a sum and to a count: minus zero and nothing if it is empty.
+fn increment(cell: f64) -> (f64, f64) {
+    if is_empty_cell(cell) { (-0.0, 0.0) } else { (cell, 1.0) }
+}
+
 pub(super) struct Average {
-    floats: Vec<Mean>,
+    floats: Means,
     histograms: Histograms<HistogramMean>,
+}
+
+/// The means of floats by step.
+enum Means {
+    /// Their sums, as long as all of these are finite or NaN.
+    Sums { sums: Vec<f64>, compensations: Vec<f64>, counts: Vec<f64> },
+    /// From there on.
+    Running(Vec<Mean>),
+}
+
+impl Means {
+    fn add(&mut self, cells: &[f64]) {
+        if let Means::Sums { sums, .. } = self {
+            let total = |(sum, cell): (&f64, &f64)| sum + increment(*cell).0;
+            let overflows =
+                sums.iter().zip(cells).map(total).fold(false, |any, total| any | total.is_infinite());
+            if overflows {
+                *self = Means::Running(self.running());
+            }
+        }
+        match self {
+            Means::Sums { sums, compensations, counts } => {
+                let means = sums.iter_mut().zip(compensations).zip(counts);
+                for (((sum, compensation), count), value) in means.zip(cells) {
+                    let (inc, one) = increment(*value);
+                    (*sum, *compensation) = kahan_inc(inc, *sum, *compensation);
+                    *count += one;
+                }
+            }
+            Means::Running(means) => {
+                let present = means.iter_mut().zip(cells).filter(|(_, cell)| !is_empty_cell(**cell));
+                present.for_each(|(mean, value)| mean.add(*value));
+            }
+        }
+    }
+
+    fn running(&self) -> Vec<Mean> {
+        match self {
+            Means::Running(means) => means.clone(),
+            Means::Sums { sums, compensations, counts } => {
+                let of_step = |step| Mean::of_sum(counts[step], sums[step], compensations[step]);
+                (0..sums.len()).map(of_step).collect()
+            }
+        }
+    }
+
+    fn is_present(&self, step: usize) -> bool {
+        match self {
+            Means::Sums { counts, .. } => counts[step] > 0.0,
+            Means::Running(means) => !means[step].is_empty(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Means::Sums { sums, .. } => 3 * size_of::<f64>() * sums.len(),
+            Means::Running(means) => size_of::<Mean>() * means.len(),
+        }
+    }
 }
 
 impl Accumulator for Average {
     fn new(steps: usize) -> Average {
-        Average { floats: vec![Mean::default(); steps], histograms: Histograms::new(steps) }
+        let (sums, compensations, counts) = (vec![-0.0; steps], vec![0.0; steps], vec![0.0; steps]);
+        let floats = Means::Sums { sums, compensations, counts };
+        Average { floats, histograms: Histograms::new(steps) }
     }
 
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
-        let ignores = self.histograms.ignore_some();
-        for (step, (mean, value)) in self.floats.iter_mut().zip(row.floats.iter()).enumerate() {
-            if is_empty_cell(*value) || (ignores && self.histograms.ignore(step)) {
-                continue;
-            }
-            mean.add(*value);
-        }
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
+        self.histograms.clear_ignored(row.floats);
+        self.floats.add(row.floats);
         let floats = &self.floats;
-        self.histograms.add(row, |step| !floats[step].is_empty(), notes);
+        self.histograms.add(row, |step| floats.is_present(step), notes);
     }
 
     fn merge(&mut self, other: Average, notes: &Notes<'_>) {
-        for (mean, other) in self.floats.iter_mut().zip(&other.floats) {
+        let mut means = self.floats.running();
+        for (mean, other) in means.iter_mut().zip(&other.floats.running()) {
             mean.merge(other);
         }
+        self.floats = Means::Running(means);
         self.histograms.merge(other.histograms, notes);
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Mean>() * self.floats.len() + self.histograms.bytes()
+        self.floats.bytes() + self.histograms.bytes()
     }
 
     fn finish(self, floats: &mut [f64], histograms: &mut Vec<Cell>, notes: &Notes<'_>) {
-        for (cell, mean) in floats.iter_mut().zip(self.floats) {
+        for (cell, mean) in floats.iter_mut().zip(self.floats.running()) {
             *cell = if mean.is_empty() { f64::from_bits(EMPTY) } else { mean.get() };
         }
         self.histograms.finish(floats, histograms, notes);
@@ -137,7 +199,7 @@ impl Accumulator for Count {
         Count(vec![0; steps])
     }
 
-    fn add(&mut self, row: &Row<'_>, _: &Notes<'_>) {
+    fn add(&mut self, row: &mut Row<'_>, _: &Notes<'_>) {
         for (count, value) in self.0.iter_mut().zip(row.floats.iter()) {
             *count += u64::from(!is_empty_cell(*value));
         }
@@ -170,7 +232,7 @@ impl Accumulator for Presence {
         Presence(Count::new(steps))
     }
 
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
         self.0.add(row, notes);
     }
 
@@ -196,9 +258,8 @@ impl<const LEAST: bool> Extreme<LEAST> {
         for (best, value) in self.0.iter_mut().zip(values) {
             let displaces = if LEAST { *best > *value } else { *best < *value };
             // The empty cell is a NaN, and any NaN gives way to a value.
-            if !is_empty_cell(*value) && (displaces || best.is_nan()) {
-                *best = *value;
-            }
+            let is_taken = !is_empty_cell(*value) & (displaces | best.is_nan());
+            *best = if is_taken { *value } else { *best };
         }
     }
 }
@@ -208,7 +269,7 @@ impl<const LEAST: bool> Accumulator for Extreme<LEAST> {
         Extreme(empty_cells(steps))
     }
 
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
         self.take(row.floats);
         notes.histogram_ignored(row, if LEAST { "min" } else { "max" });
     }
@@ -227,69 +288,56 @@ impl<const LEAST: bool> Accumulator for Extreme<LEAST> {
 }
 
 /// Standard deviation or variance, in Welford's way.
-pub(super) struct Deviation<const ROOT: bool>(Vec<Welford>);
-
-#[derive(Clone, Copy, Default)]
-struct Welford {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Welford {
-    /// The way of Chan, Golub and LeVeque.
-    fn merge(&mut self, other: &Welford) {
-        if other.count == 0.0 || self.count == 0.0 {
-            if self.count == 0.0 {
-                *self = *other;
-            }
-            return;
-        }
-        let count = self.count + other.count;
-        let delta = other.mean - self.mean;
-        self.squares += other.squares + delta * delta * self.count * other.count / count;
-        self.mean += delta * other.count / count;
-        self.count = count;
-    }
+pub(super) struct Deviation<const ROOT: bool> {
+    counts: Vec<f64>,
+    means: Vec<f64>,
+    squares: Vec<f64>,
 }
 
 impl<const ROOT: bool> Accumulator for Deviation<ROOT> {
     fn new(steps: usize) -> Deviation<ROOT> {
-        Deviation(vec![Welford::default(); steps])
+        Deviation { counts: vec![0.0; steps], means: vec![0.0; steps], squares: vec![0.0; steps] }
     }
 
-    fn add(&mut self, row: &Row<'_>, notes: &Notes<'_>) {
-        for (state, value) in self.0.iter_mut().zip(row.floats.iter()) {
-            if is_empty_cell(*value) {
-                continue;
-            }
-            state.count += 1.0;
-            if state.count == 1.0 {
-                state.mean = *value;
-                state.squares = if value.is_finite() { 0.0 } else { f64::NAN };
-                continue;
-            }
-            let delta = value - state.mean;
-            state.mean += delta / state.count;
-            state.squares += delta * (value - state.mean);
+    fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
+        let states = self.counts.iter_mut().zip(&mut self.means).zip(&mut self.squares);
+        for (((count, mean), squares), value) in states.zip(row.floats.iter()) {
+            let is_empty = is_empty_cell(*value);
+            let (n, delta) = (*count + 1.0, value - *mean);
+            let moved = *mean + delta / n;
+            // Of the first value nothing is added, unless it is not finite: then that is no number.
+            let added = *squares + delta * (value - moved);
+            *count = if is_empty { *count } else { n };
+            *mean = if is_empty { *mean } else { moved };
+            *squares = if is_empty { *squares } else { added };
         }
         notes.histogram_ignored(row, if ROOT { "stddev" } else { "stdvar" });
     }
 
+    /// The way of Chan, Golub and LeVeque.
     fn merge(&mut self, other: Deviation<ROOT>, _: &Notes<'_>) {
-        for (state, other) in self.0.iter_mut().zip(&other.0) {
-            state.merge(other);
+        for step in 0..self.counts.len().min(other.counts.len()) {
+            let (own, more) = (self.counts[step], other.counts[step]);
+            if own == 0.0 {
+                self.means[step] = other.means[step];
+                self.squares[step] = other.squares[step];
+            } else if more > 0.0 {
+                let delta = other.means[step] - self.means[step];
+                self.squares[step] += other.squares[step] + delta * delta * own * more / (own + more);
+                self.means[step] += delta * more / (own + more);
+            }
+            self.counts[step] = own + more;
         }
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Welford>() * self.0.len()
+        3 * size_of::<f64>() * self.counts.len()
     }
 
     fn finish(self, floats: &mut [f64], _: &mut Vec<Cell>, _: &Notes<'_>) {
-        for (cell, state) in floats.iter_mut().zip(self.0) {
-            let variance = state.squares / state.count;
-            *cell = match state.count == 0.0 {
+        for (cell, (squares, count)) in floats.iter_mut().zip(self.squares.iter().zip(&self.counts)) {
+            let variance = squares / count;
+            *cell = match *count == 0.0 {
                 true => f64::from_bits(EMPTY),
                 false if ROOT => variance.sqrt(),
                 false => variance,

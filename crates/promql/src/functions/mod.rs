@@ -8,8 +8,11 @@ pub(crate) mod extended;
 mod histogram;
 pub(crate) mod info;
 pub(crate) mod labels;
+mod lanes;
 pub(crate) mod over_time;
 mod rate;
+mod rate_rows;
+mod regression;
 pub(crate) mod smooth;
 mod sort;
 mod time;
@@ -81,6 +84,16 @@ pub(crate) fn scalars(evaluator: &Evaluator<'_>, call: &Call, grid: Grid) -> Res
         "scalar" => scalar(evaluator, call, grid),
         name => Err(EvalError::Execution(format!("unexpected error: unknown function {name}"))),
     }
+}
+
+/// Whether a function makes a series of each series of its argument, looks at no label but the metric's name for that, and
+/// does not mind if two series look the same.
+pub(crate) fn is_by_series(name: &str) -> bool {
+    range_function(name).is_some()
+        || elementwise::function(name).is_some()
+        || matches!(name, "clamp" | "clamp_min" | "clamp_max" | "round" | "timestamp")
+        || matches!(name, "histogram_count" | "histogram_sum" | "histogram_avg")
+        || matches!(name, "histogram_stddev" | "histogram_stdvar")
 }
 
 fn range_function(name: &str) -> Option<RangeFunction> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use model::{EMPTY, ResetHint};
 
+use super::lanes;
+use super::regression;
 use super::window::{Outcome, RangeFunction, Window};
 use crate::annotations::{HistogramOperation, Notice};
-use crate::eval::EvalError;
+use crate::eval::{EvalError, are_tame};
 use crate::histogram::{FloatHistogram, kahan_inc};
 
 /// The function of this name, if it is one of these.
 pub(super) fn function(name: &str) -> Option<RangeFunction> {
     let of = |floats: fn(&Window<'_>) -> f64, mixed: fn(&Window<'_>) -> Outcome| {
-        Some(RangeFunction { floats, mixed, check: None })
+        Some(RangeFunction { floats, mixed, row: None, check: None })
     };
     match name {
         "avg_over_time" => of(avg, avg_mixed),
@@ -33,13 +35,24 @@ pub(super) fn function(name: &str) -> Option<RangeFunction> {
         "last_over_time" => of(last, last_mixed),
         "ts_of_first_over_time" => of(|window| window.times()[0] as f64 / 1000.0, time_of_first_mixed),
         "ts_of_last_over_time" => of(time_of_last, time_of_last_mixed),
-        "deriv" => of(deriv, |window| ignoring_histograms(window, deriv)),
-        "predict_linear" => of(predict, |window| ignoring_histograms(window, predict)),
+        "deriv" => Some(RangeFunction {
+            floats: regression::deriv,
+            mixed: |window| ignoring_histograms(window, regression::deriv),
+            row: Some(regression::deriv_row),
+            check: None,
+        }),
+        "predict_linear" => Some(RangeFunction {
+            floats: regression::predict,
+            mixed: |window| ignoring_histograms(window, regression::predict),
+            row: Some(regression::predict_row),
+            check: None,
+        }),
         "changes" => of(super::changes::changes, super::changes::changes_mixed),
         "resets" => of(super::changes::resets, super::changes::resets_mixed),
         "double_exponential_smoothing" => Some(RangeFunction {
             floats: smooth,
             mixed: |window| ignoring_histograms(window, smooth),
+            row: None,
             check: Some(refuse_smoothing_factors),
         }),
         _ => None,
@@ -55,7 +68,16 @@ fn ignoring_histograms(window: &Window<'_>, floats: fn(&Window<'_>) -> f64) -> O
     Outcome::of_cell(floats(window))
 }
 
+/// Whether the values of a window may be added up in any order: no sum of some of them is infinite.
+fn is_tame(window: &Window<'_>) -> bool {
+    window.track.is_tame || are_tame(window.values())
+}
+
 fn sum(window: &Window<'_>) -> f64 {
+    if is_tame(window) {
+        let (sum, compensation) = lanes::sum(window.values());
+        return sum + compensation;
+    }
     let (mut sum, mut compensation) = (0.0, 0.0);
     for value in window.values() {
         (sum, compensation) = kahan_inc(*value, sum, compensation);
@@ -64,6 +86,11 @@ fn sum(window: &Window<'_>) -> f64 {
 }
 
 fn avg(window: &Window<'_>) -> f64 {
+    if is_tame(window) {
+        let (sum, compensation) = lanes::sum(window.values());
+        let n = window.values().len() as f64;
+        return sum / n + compensation / n;
+    }
     let mut mean = crate::eval::Mean::default();
     for value in window.values() {
         mean.add(*value);
@@ -155,11 +182,13 @@ fn extreme(values: &[f64], displaces: impl Fn(f64, f64) -> bool) -> usize {
 }
 
 fn max(window: &Window<'_>) -> f64 {
-    extreme_value(window.values(), |new, best| new > best)
+    lanes::extreme::<false>(window.values())
+        .unwrap_or_else(|| extreme_value(window.values(), |new, best| new > best))
 }
 
 fn min(window: &Window<'_>) -> f64 {
-    extreme_value(window.values(), |new, best| new < best)
+    lanes::extreme::<true>(window.values())
+        .unwrap_or_else(|| extreme_value(window.values(), |new, best| new < best))
 }
 
 /// The value that no other displaces; faster than to keep its index.
@@ -232,7 +261,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    let order = |a: &f64, b: &f64| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b));
+    let order = |a: &f64, b: &f64| rank_key(*a).cmp(&rank_key(*b));
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = rank.floor().max(0.0) as usize;
@@ -240,6 +269,12 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     let (_, at_rank, above) = values.select_nth_unstable_by(lower, order);
     let next = above.iter().copied().min_by(order).unwrap_or(*at_rank);
     *at_rank * (1.0 - weight) + next * weight
+}
+
+/// Numbers in the order of values, those of no number before all.
+fn rank_key(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    if value.is_nan() { i64::MIN } else { bits ^ (((bits >> 63) as u64) >> 1) as i64 }
 }
 
 fn last(window: &Window<'_>) -> f64 {
@@ -276,44 +311,6 @@ fn time_of_first_mixed(window: &Window<'_>) -> Outcome {
 fn time_of_last_mixed(window: &Window<'_>) -> Outcome {
     let last = window.times().last().into_iter().chain(window.histogram_times().last()).max();
     last.map_or(Outcome::Nothing, |time| Outcome::Float(*time as f64 / 1000.0))
-}
-
-/// Slope and value at `origin` of the line through the samples with the least squares.
-fn regression(times: &[i64], values: &[f64], origin: i64) -> (f64, f64) {
-    let first = values[0];
-    if values.iter().all(|v| *v == first) || values.len() == 1 {
-        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
-    }
-    let n = values.len() as f64;
-    let (mut x, mut y, mut xy, mut xx) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
-    for (time, value) in times.iter().zip(values) {
-        let at = (time - origin) as f64 / 1e3;
-        x = kahan_inc(at, x.0, x.1);
-        y = kahan_inc(*value, y.0, y.1);
-        xy = kahan_inc(at * value, xy.0, xy.1);
-        xx = kahan_inc(at * at, xx.0, xx.1);
-    }
-    let (x, y, xy, xx) = (x.0 + x.1, y.0 + y.1, xy.0 + xy.1, xx.0 + xx.1);
-    let covariance = xy - x * y / n;
-    let variance = xx - x * x / n;
-    let slope = covariance / variance;
-    (slope, y / n - slope * x / n)
-}
-
-fn deriv(window: &Window<'_>) -> f64 {
-    if window.floats.len() < 2 {
-        return f64::from_bits(EMPTY);
-    }
-    // An origin near the samples keeps the products small.
-    regression(window.times(), window.values(), window.times()[0]).0
-}
-
-fn predict(window: &Window<'_>) -> f64 {
-    if window.floats.len() < 2 {
-        return f64::from_bits(EMPTY);
-    }
-    let (slope, intercept) = regression(window.times(), window.values(), window.time);
-    slope * window.args[0] + intercept
 }
 
 fn smooth(window: &Window<'_>) -> f64 {
@@ -366,11 +363,5 @@ mod tests {
         assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
         assert_eq!(quantile(-0.1, &mut [1.0]), f64::NEG_INFINITY);
         assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
-    }
-
-    #[test]
-    fn a_regression_through_a_line_is_the_line() {
-        let (slope, intercept) = regression(&[0, 1000, 2000], &[1.0, 3.0, 5.0], 1000);
-        assert_eq!((slope, intercept), (2.0, 3.0));
     }
 }

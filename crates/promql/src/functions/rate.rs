@@ -5,7 +5,8 @@ use std::sync::Arc;
 use model::{EMPTY, ResetHint};
 
 use super::extended;
-use super::window::{Outcome, RangeFunction, Spread, Window};
+use super::rate_rows;
+use super::window::{Outcome, RangeFunction, Window};
 use crate::annotations::{HistogramOperation, Notice};
 use crate::ast::RangeMode;
 use crate::eval::overlaps;
@@ -14,21 +15,43 @@ use crate::histogram::{Combined, FloatHistogram, HistogramOpError};
 pub(super) const RATE: RangeFunction = extrapolated::<true, true>();
 pub(super) const INCREASE: RangeFunction = extrapolated::<true, false>();
 pub(super) const DELTA: RangeFunction = extrapolated::<false, false>();
-pub(super) const IRATE: RangeFunction =
-    RangeFunction { floats: instant_floats::<true>, mixed: instant_mixed::<true>, check: None };
-pub(super) const IDELTA: RangeFunction =
-    RangeFunction { floats: instant_floats::<false>, mixed: instant_mixed::<false>, check: None };
+pub(super) const IRATE: RangeFunction = instant::<true>();
+pub(super) const IDELTA: RangeFunction = instant::<false>();
 
 const fn extrapolated<const COUNTER: bool, const PER_SECOND: bool>() -> RangeFunction {
     RangeFunction {
         floats: extrapolated_floats::<COUNTER, PER_SECOND>,
         mixed: extrapolated_mixed::<COUNTER, PER_SECOND>,
+        row: Some(rate_rows::extrapolated::<COUNTER, PER_SECOND>),
         check: None,
     }
 }
 
+const fn instant<const PER_SECOND: bool>() -> RangeFunction {
+    RangeFunction {
+        floats: instant_floats::<PER_SECOND>,
+        mixed: instant_mixed::<PER_SECOND>,
+        row: Some(rate_rows::instant::<PER_SECOND>),
+        check: None,
+    }
+}
+
+/// Where a window starts and ends, and its length.
+#[derive(Clone, Copy)]
+pub(super) struct Borders {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) range_secs: f64,
+}
+
+impl Borders {
+    fn of(window: &Window<'_>) -> Borders {
+        Borders { start: window.start, end: window.end, range_secs: window.range_secs() }
+    }
+}
+
 /// The first and the last sample of a window, and how many there are.
-struct Extent {
+pub(super) struct Extent {
     first: i64,
     last: i64,
     samples: usize,
@@ -36,15 +59,28 @@ struct Extent {
     counts_since: Option<i64>,
 }
 
+/// How the samples of a window spread over it, in seconds; what of an extrapolation depends on times only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread {
+    /// From the first sample to the last.
+    pub(super) sampled: f64,
+    /// How far the first sample is extrapolated towards the start of the window.
+    pub(super) to_start: f64,
+    /// How far the last sample is extrapolated towards the end of the window.
+    pub(super) to_end: f64,
+    /// By what a difference is multiplied then.
+    pub(super) factor: f64,
+}
+
 impl Extent {
-    fn of(times: &[i64], start_timestamp: i64, window: &Window<'_>) -> Extent {
+    pub(super) fn of(times: &[i64], start_timestamp: i64, window: Borders) -> Extent {
         let (first, last) = (times[0], times[times.len() - 1]);
         let is_within = start_timestamp != 0 && start_timestamp > window.start && start_timestamp < first;
         Extent { first, last, samples: times.len(), counts_since: is_within.then_some(start_timestamp) }
     }
 
     /// How the samples spread over the window, and by what their difference is to be multiplied to cover all of it.
-    fn spread(&self, window: &Window<'_>, per_second: bool) -> Option<Spread> {
+    pub(super) fn spread(&self, window: Borders, per_second: bool) -> Option<Spread> {
         let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
         let mut to_start = seconds(window.start, self.first);
         let mut to_end = seconds(self.last, window.end);
@@ -68,15 +104,20 @@ impl Extent {
     }
 }
 
-fn factor(spread: &Spread, to_start: f64, window: &Window<'_>, per_second: bool) -> f64 {
+fn factor(spread: &Spread, to_start: f64, window: Borders, per_second: bool) -> f64 {
     let Spread { sampled, to_end, .. } = *spread;
     let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-    if per_second { factor / window.range_secs() } else { factor }
+    if per_second { factor / window.range_secs } else { factor }
 }
 
 /// The factor for a counter, which is not extrapolated to below zero. `to_zero` is how much of the sampled time it
 /// took to reach its first value from there.
-fn counter_factor(spread: &Spread, to_zero: Option<f64>, window: &Window<'_>, per_second: bool) -> f64 {
+pub(super) fn counter_factor(
+    spread: &Spread,
+    to_zero: Option<f64>,
+    window: Borders,
+    per_second: bool,
+) -> f64 {
     match to_zero.map(|share| spread.sampled * share) {
         Some(to_zero) if to_zero < spread.to_start => factor(spread, to_zero, window, per_second),
         _ => spread.factor,
@@ -87,39 +128,26 @@ fn extrapolated_floats<const COUNTER: bool, const PER_SECOND: bool>(window: &Win
     if window.mode != RangeMode::Normal {
         return extended::floats(window, COUNTER, PER_SECOND);
     }
-    let values = window.values();
+    let (values, borders) = (window.values(), Borders::of(window));
     let first = values[0];
     let mut result = values[values.len() - 1] - first;
     if COUNTER {
-        if !window.track.starts.is_empty() {
-            note_overlap(window);
+        if window.track.overlaps_in(&window.floats) {
+            window.note(Notice::StartTimeOverlap(window.metric()));
         }
         for index in window.track.resets_in(&window.floats) {
             result += window.track.values[index - 1];
         }
     }
-    let spread = if !COUNTER || window.track.starts.is_empty() {
-        *window.spread.get_or_init(|| Extent::of(window.times(), 0, window).spread(window, PER_SECOND))
-    } else {
-        let extent = Extent::of(window.times(), window.track.start(window.floats.start), window);
-        if extent.counts_since.is_some() {
-            result += first;
-        }
-        extent.spread(window, PER_SECOND)
-    };
-    let to_zero = (COUNTER && result > 0.0 && first >= 0.0).then(|| first / result);
-    match spread {
-        Some(spread) => result * counter_factor(&spread, to_zero, window, PER_SECOND),
-        None => f64::from_bits(EMPTY),
+    let start_timestamp = if COUNTER { window.track.start(window.floats.start) } else { 0 };
+    let extent = Extent::of(window.times(), start_timestamp, borders);
+    if extent.counts_since.is_some() {
+        result += first;
     }
-}
-
-fn note_overlap(window: &Window<'_>) {
-    let track = window.track;
-    let overlap =
-        |index: usize| overlaps((track.starts[index - 1], track.times[index - 1]), track.starts[index]);
-    if (window.floats.start + 1..window.floats.end).any(overlap) {
-        window.note(Notice::StartTimeOverlap(window.metric()));
+    let to_zero = (COUNTER && result > 0.0 && first >= 0.0).then(|| first / result);
+    match extent.spread(borders, PER_SECOND) {
+        Some(spread) => result * counter_factor(&spread, to_zero, borders, PER_SECOND),
+        None => f64::from_bits(EMPTY),
     }
 }
 
@@ -140,7 +168,8 @@ fn extrapolated_mixed<const COUNTER: bool, const PER_SECOND: bool>(window: &Wind
     }
     let first = &points[0];
     let start_timestamp = if COUNTER { window.track.histogram_start(window.histograms.start) } else { 0 };
-    let extent = Extent::of(window.histogram_times(), start_timestamp, window);
+    let borders = Borders::of(window);
+    let extent = Extent::of(window.histogram_times(), start_timestamp, borders);
     let to_zero = match &result {
         Some(result) if COUNTER && result.count > 0.0 && first.count >= 0.0 => {
             Some(first.count / result.count)
@@ -157,9 +186,9 @@ fn extrapolated_mixed<const COUNTER: bool, const PER_SECOND: bool>(window: &Wind
             }
         }
     }
-    match (result, extent.spread(window, PER_SECOND)) {
+    match (result, extent.spread(borders, PER_SECOND)) {
         (Some(mut result), Some(spread)) => {
-            result.mul(counter_factor(&spread, to_zero, window, PER_SECOND));
+            result.mul(counter_factor(&spread, to_zero, borders, PER_SECOND));
             Outcome::of_histogram(result)
         }
         _ => Outcome::Nothing,

@@ -4,9 +4,12 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::rate::Spread;
+use super::rate_rows::{Pairs, Spreads};
+use super::regression::Lines;
 use crate::annotations::Notice;
 use crate::ast::{RangeMode, Span};
-use crate::eval::{EvalError, Evaluator, Track};
+use crate::eval::{EvalError, Evaluator, Grid, Reference, Steps, Track};
 use crate::histogram::FloatHistogram;
 
 /// The samples of one series within the range of one step.
@@ -30,21 +33,30 @@ pub(crate) struct Window<'w> {
     pub(crate) mode: RangeMode,
     /// The function's scalar arguments at this step.
     pub(crate) args: [f64; 2],
-    /// Shared with the windows of series that have floats at the same times, and of the same function.
-    pub(crate) spread: &'w OnceCell<Option<Spread>>,
 }
 
-/// How the samples of a window spread over it, in seconds; what of an extrapolation depends on times only.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spread {
-    /// From the first sample to the last.
-    pub(crate) sampled: f64,
-    /// How far the first sample is extrapolated towards the start of the window.
-    pub(crate) to_start: f64,
-    /// How far the last sample is extrapolated towards the end of the window.
-    pub(crate) to_end: f64,
-    /// By what a difference is multiplied then.
-    pub(crate) factor: f64,
+/// The windows of a series of floats without start timestamps, all at once.
+pub(crate) struct FloatRow<'r> {
+    pub(crate) track: &'r Track<'r>,
+    pub(crate) steps: &'r Steps,
+    pub(crate) grid: Grid,
+    pub(crate) reference: Reference,
+    pub(crate) range_ms: i64,
+    /// The function's scalar arguments, a value per step.
+    pub(crate) args: &'r [Vec<f64>],
+}
+
+/// What functions know of windows before they see values; each keeps what it needs.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) spreads: OnceCell<Spreads>,
+    pub(crate) pairs: OnceCell<Pairs>,
+    pub(crate) lines: OnceCell<Lines>,
+}
+
+impl Known {
+    /// What it takes per window.
+    pub(crate) const BYTES: usize = size_of::<Spread>() + 2 * size_of::<f64>() + 2 * size_of::<u32>();
 }
 
 /// What a function makes of a window.
@@ -65,6 +77,9 @@ pub(crate) struct RangeFunction {
     pub(crate) floats: fn(&Window<'_>) -> f64,
     /// For windows with histograms, alone or among floats.
     pub(crate) mixed: fn(&Window<'_>) -> Outcome,
+    /// For all windows of a series at once, if there is a faster way. Writes what `floats` would return for each, or to
+    /// within the rounding of a sum, and says whether there is any result.
+    pub(crate) row: Option<fn(&FloatRow<'_>, &mut [f64]) -> bool>,
     /// Refuses arguments.
     pub(crate) check: Option<ArgumentCheck>,
 }
