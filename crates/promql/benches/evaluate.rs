@@ -82,3 +82,28 @@ fn division_of_vectors(bencher: Bencher<'_, '_>) {
 fn max_over_time(bencher: Bencher<'_, '_>) {
     run(bencher, "max_over_time(http_request_duration_seconds_bucket[5m])");
 }
+
+#[divan::bench(sample_count = 10)]
+fn sum_by_of_selector(bencher: Bencher<'_, '_>) {
+    run(bencher, "sum by (path) (http_request_duration_seconds_bucket)");
+}
+
+#[divan::bench(sample_count = 10)]
+fn avg_by_of_selector(bencher: Bencher<'_, '_>) {
+    run(bencher, "avg by (path) (http_request_duration_seconds_bucket)");
+}
+
+#[divan::bench(sample_count = 3)]
+fn avg_over_time(bencher: Bencher<'_, '_>) {
+    run(bencher, "sum(avg_over_time(http_request_duration_seconds_bucket[15m]))");
+}
+
+#[divan::bench(sample_count = 3)]
+fn deriv(bencher: Bencher<'_, '_>) {
+    run(bencher, "sum(deriv(http_request_duration_seconds_bucket[15m]))");
+}
+
+#[divan::bench(sample_count = 3)]
+fn quantile_over_time(bencher: Bencher<'_, '_>) {
+    run(bencher, "sum(quantile_over_time(0.95, http_request_duration_seconds_bucket[15m]))");
+}
