@@ -65,19 +65,23 @@ impl Experimental {
             ExprKind::Call(call) if call.func.experimental && !self.functions.has(call.func.name) => {
                 let name = call.func.name;
                 let at = Span { start: expr.span.start, end: expr.span.start + name.len() };
-                Some((at, format!("function {} is not enabled", quote(name))))
+                Some((at, format!("function {} is not enabled (limit {FUNCTIONS})", quote(name))))
             }
             ExprKind::Aggregate(aggregate) => {
                 let name = experimental_name(aggregate.op).filter(|name| !self.functions.has(name))?;
                 let flag = "--enable-feature=promql-experimental-functions";
-                Some((expr.span, format!("{name}() is experimental and must be enabled with {flag}")))
+                let message =
+                    format!("{name}() is experimental and must be enabled with {flag} (limit {FUNCTIONS})");
+                Some((expr.span, message))
             }
             ExprKind::Vector(_) | ExprKind::Matrix(_) => {
                 let name = mode_name(expr.selector()?.range_mode)?;
                 if self.range_selectors.has(name) {
                     return None;
                 }
-                Some((expr.span, format!("{name} modifier is experimental and not enabled")))
+                let message =
+                    format!("{name} modifier is experimental and not enabled (limit {RANGE_SELECTORS})");
+                Some((expr.span, message))
             }
             ExprKind::Binary(binary) => {
                 let matching = binary.matching.as_ref()?;
@@ -90,13 +94,19 @@ impl Experimental {
                 // One `fill` is the same as both of the others.
                 let is_on =
                     used.iter().any(|names| names.split(' ').all(|name| self.fill_modifiers.has(name)));
-                let message = "binop fill modifiers are experimental and not enabled";
-                (!is_on).then(|| (expr.span, message.to_string()))
+                let message =
+                    format!("binop fill modifiers are experimental and not enabled (limit {FILL_MODIFIERS})");
+                (!is_on).then_some((expr.span, message))
             }
             _ => None,
         }
     }
 }
+
+/// The limits of a tenant that say what is enabled.
+const FUNCTIONS: &str = "enabled_promql_experimental_functions";
+const RANGE_SELECTORS: &str = "enabled_promql_extended_range_selectors";
+const FILL_MODIFIERS: &str = "enabled_promql_binop_fill_modifiers";
 
 fn experimental_name(op: AggregateOp) -> Option<&'static str> {
     match op {
@@ -124,19 +134,34 @@ mod tests {
     }
 
     const QUERIES: [(&str, &str); 6] = [
-        ("1 + info(x)", "1:5: parse error: function \"info\" is not enabled"),
+        (
+            "1 + info(x)",
+            "1:5: parse error: function \"info\" is not enabled (limit enabled_promql_experimental_functions)",
+        ),
         (
             "abs(limitk(1, x))",
-            "1:5: parse error: limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+            "1:5: parse error: limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions (limit enabled_promql_experimental_functions)",
         ),
-        ("rate(x[5m] anchored)", "1:6: parse error: anchored modifier is experimental and not enabled"),
-        ("x smoothed", "1:1: parse error: smoothed modifier is experimental and not enabled"),
-        ("a + fill(0) b", "1:1: parse error: binop fill modifiers are experimental and not enabled"),
-        ("a + fill_left(0) b", "1:1: parse error: binop fill modifiers are experimental and not enabled"),
+        (
+            "rate(x[5m] anchored)",
+            "1:6: parse error: anchored modifier is experimental and not enabled (limit enabled_promql_extended_range_selectors)",
+        ),
+        (
+            "x smoothed",
+            "1:1: parse error: smoothed modifier is experimental and not enabled (limit enabled_promql_extended_range_selectors)",
+        ),
+        (
+            "a + fill(0) b",
+            "1:1: parse error: binop fill modifiers are experimental and not enabled (limit enabled_promql_binop_fill_modifiers)",
+        ),
+        (
+            "a + fill_left(0) b",
+            "1:1: parse error: binop fill modifiers are experimental and not enabled (limit enabled_promql_binop_fill_modifiers)",
+        ),
     ];
 
     #[test]
-    fn what_is_off_is_refused_in_the_words_of_prometheus_and_nothing_else_is() {
+    fn what_is_off_is_refused_in_the_words_of_prometheus_with_its_limit_and_nothing_else_is() {
         let none = Enabled::Only(Vec::new());
         let off =
             Experimental { functions: none.clone(), range_selectors: none.clone(), fill_modifiers: none };

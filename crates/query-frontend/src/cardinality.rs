@@ -16,7 +16,7 @@ use crate::params::Params;
 const LIMIT: usize = 20;
 /// A series without a sample for so long is not active (Mimir's `-ingester.active-series-metrics-idle-timeout`).
 const ACTIVE_MS: i64 = 20 * 60_000;
-/// Values asked of each ingester: more than are shown, since what is little in one may be much in all.
+/// Values asked of each ingester at least.
 const ASKED_MIN: usize = 1000;
 
 /// A question, and how many items of a list are shown.
@@ -85,7 +85,8 @@ pub(crate) async fn label_values(
         return Err(Refusal::bad(format!("invalid 'label_names' param '{name}'")));
     }
     let Asked { request, limit } = asked(&params, &deps, &tenants)?;
-    let request = HeadStatsRequest { names, top: limit.max(ASKED_MIN), ..request };
+    let request =
+        HeadStatsRequest { names, top: (HeadStatsRequest::SPARE * limit).max(ASKED_MIN), ..request };
     let mut stats = ask(&deps, &tenants, request).await?;
     stats.labels.sort_by_key(|label| std::cmp::Reverse(label.n_series));
     Ok(answer(|out| {
@@ -147,7 +148,9 @@ fn allowed(deps: &Deps, headers: &HeaderMap) -> Result<TenantIds, Refusal> {
     let several = || Refusal::bad("cardinality is of one tenant; the request names several");
     let tenant = tenants.only().ok_or_else(several)?;
     if !deps.limits.for_tenant(tenant).cardinality_analysis_enabled {
-        return Err(Refusal::bad(format!("cardinality analysis is disabled for the tenant: {tenant}")));
+        return Err(Refusal::bad(format!(
+            "cardinality analysis is disabled for the tenant: {tenant} (limit cardinality_analysis_enabled)"
+        )));
     }
     Ok(tenants)
 }
@@ -211,7 +214,9 @@ fn limit(params: &Params, deps: &Deps, tenants: &TenantIds) -> Result<usize, Ref
     let max =
         tenants.only().map_or(0, |tenant| deps.limits.for_tenant(tenant).cardinality_analysis_max_results);
     if max > 0 && limit > max as usize {
-        return Err(Refusal::bad(format!("'limit' param cannot be greater than '{max}'")));
+        return Err(Refusal::bad(format!(
+            "'limit' param cannot be greater than '{max}' (limit cardinality_analysis_max_results)"
+        )));
     }
     Ok(limit)
 }

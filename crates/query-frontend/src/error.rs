@@ -58,7 +58,21 @@ impl ApiError {
 
     /// What a query or a label query has instead of a result. The log says who asked for what when the fault is ours.
     pub(crate) fn instead_of(asked: &str, tenants: &TenantIds, error: QueryError) -> ApiError {
-        let error = ApiError::from(error);
+        ApiError::instead_of_within(asked, tenants, error, "limit query_timeout")
+    }
+
+    /// The same of a query whose time was bounded by something else than the limit.
+    pub(crate) fn instead_of_within(
+        asked: &str,
+        tenants: &TenantIds,
+        error: QueryError,
+        time: &str,
+    ) -> ApiError {
+        let is_late = error.kind() == ErrorKind::Timeout;
+        let mut error = ApiError::from(error);
+        if is_late {
+            error.message = format!("{} ({time})", error.message);
+        }
         if error.status.is_server_error() {
             let (tenant, message) = (tenants.to_string(), shortened(&error.message));
             tracing::warn!(tenant, query = shortened(asked), error = message, "query without a result");

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use model::Value;
+use model::{TenantIds, Value};
 use wire::{QueryRequest, QueryResult};
 
 use crate::error::ApiError;
@@ -97,13 +97,22 @@ async fn answer(
     let tenants = deps.tenants(headers)?;
     let asker = Asker::new(headers, params.get("nocache"));
     let query = request.query.clone();
+    let time = bound_of_time(deps, &tenants, request.timeout_ms);
     let answered = deps.frontend.query(&tenants, request, asker).await;
-    let (mut result, work) = answered.map_err(|e| ApiError::instead_of(&query, &tenants, e))?;
+    let (mut result, work) = answered.map_err(|e| ApiError::instead_of_within(&query, &tenants, e, time))?;
     truncate(&mut result, limit);
     result.warnings.extend(params.get("stats").and_then(stats_warning));
     let stats = params.get("stats").map(|_| (&result.stats, work));
     let data = |out: &mut json::Json| json::query_data(out, &result.value, stats);
     Ok(json::success_with(data, &result.warnings, &result.infos))
+}
+
+/// What ends a query that takes too long: what the request asks for, unless the limit is shorter.
+fn bound_of_time(deps: &Deps, tenants: &TenantIds, asked_ms: Option<u64>) -> &'static str {
+    let limits = tenants.all().iter().map(|tenant| deps.limits.for_tenant(tenant).query_timeout.0);
+    let limit_ms = limits.filter(|limit| !limit.is_zero()).min().map(|limit| limit.as_millis());
+    let is_shorter = asked_ms.is_some_and(|asked| limit_ms.is_none_or(|limit| u128::from(asked) < limit));
+    if is_shorter { "parameter timeout" } else { "limit query_timeout" }
 }
 
 /// What is said about a value of `stats` that is answered as `true` today, in Prometheus's words.

@@ -21,7 +21,7 @@ const PROMETHEUS_VERSION: &str = "3.15.0";
 /// Items of each list of `/status/tsdb` unless the request says how many, and at most (Prometheus's numbers).
 const LIMIT: usize = 10;
 const LIMIT_MAX: usize = 10_000;
-/// Values asked of each ingester: more than are shown, since what is little in one may be much in all.
+/// Values asked of each ingester at least.
 const ASKED_MIN: usize = 1000;
 
 /// What there is to say about the process.
@@ -122,7 +122,7 @@ pub(crate) async fn tsdb(
         selectors: Vec::new(),
         active_since_ms: None,
         names: Vec::new(),
-        top: (4 * limit).max(ASKED_MIN),
+        top: (HeadStatsRequest::SPARE * limit).max(ASKED_MIN),
         histograms: false,
         budget: SelectBudget::unlimited(),
     };

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use model::Matcher;
@@ -20,6 +20,12 @@ pub struct HeadStatsRequest {
     pub histograms: bool,
     /// What the question may use.
     pub budget: Arc<SelectBudget>,
+}
+
+impl HeadStatsRequest {
+    /// A list of so many values is asked for as one of so many times as many: what is little in one head may be much in
+    /// all.
+    pub const SPARE: usize = 4;
 }
 
 /// Figures of the series in memory. Those of several heads add up.
@@ -58,7 +64,8 @@ pub struct LabelStats {
     /// How many values there are.
     pub values: Distinct,
     /// Values with their number of series, the most first, equal ones by value. When several heads hold more values
-    /// than each tells, a value that one of them did not tell counts for less than it should.
+    /// than each tells, a value that one of them did not tell counts for less than it should
+    /// ([`HeadStats::unsure`]).
     pub top: Vec<(String, u64)>,
 }
 
@@ -111,6 +118,27 @@ impl HeadStats {
         self.histograms.sort_by(|a, b| a.metric.cmp(&b.metric));
     }
 
+    /// The labels of which the answers of several heads do not tell for sure which values are the `n` with the most
+    /// series, and how many each of these has: a head has more values than it told, and not all of the first are among
+    /// those, or others might come before them.
+    pub fn unsure(answers: &[HeadStats], n: usize) -> Vec<String> {
+        let mut by_name: BTreeMap<&str, Vec<&LabelStats>> = BTreeMap::new();
+        for label in answers.iter().flat_map(|answer| &answer.labels) {
+            by_name.entry(&label.name).or_default().push(label);
+        }
+        let unsure = by_name.into_iter().filter(|(_, told)| told.len() > 1 && !is_sure(told, n));
+        unsure.map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// Takes the values that are told here for those of the same labels that were told before.
+    pub fn correct(&mut self, told: HeadStats) {
+        for label in told.labels {
+            if let Ok(at) = self.labels.binary_search_by(|known| known.name.cmp(&label.name)) {
+                self.labels[at].top = label.top;
+            }
+        }
+    }
+
     /// How many pairs of a label and a value there are.
     pub fn n_pairs(&self) -> u64 {
         self.labels.iter().map(|label| label.values.count()).sum()
@@ -138,6 +166,37 @@ impl LabelStats {
         self.top = counts.into_iter().collect();
         self.top.sort_by(most_first);
     }
+}
+
+/// Whether the first `n` values of a label and their numbers are known, by what each head told of it.
+fn is_sure(told: &[&LabelStats], n: usize) -> bool {
+    // A value that a head did not tell has at most as many series there as the last one that it told.
+    let untold = |label: &LabelStats| match label.values.count() > label.top.len() as u64 {
+        true => label.top.last().map_or(label.n_series, |(_, n_series)| *n_series),
+        false => 0,
+    };
+    let untold_by_all: u64 = told.iter().map(|label| untold(label)).sum();
+    if untold_by_all == 0 {
+        return true;
+    }
+    // Of each value what was told, and how much more there may be.
+    let mut values: HashMap<&str, (u64, u64)> = HashMap::new();
+    for label in told {
+        for (value, n_series) in &label.top {
+            let (sum, more) = values.entry(value).or_insert((0, untold_by_all));
+            *sum += n_series;
+            *more -= untold(label);
+        }
+    }
+    let mut values: Vec<(u64, u64)> = values.into_values().collect();
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    if values.len() < n {
+        return false;
+    }
+    let (first, others) = values.split_at(n);
+    let least = first.last().map_or(0, |(sum, _)| *sum);
+    let might_come_before = |(sum, more): &(u64, u64)| *more > 0 && sum + more >= least;
+    first.iter().all(|(_, more)| *more == 0) && untold_by_all < least && !others.iter().any(might_come_before)
 }
 
 impl HistogramStats {
@@ -254,6 +313,40 @@ mod tests {
         assert!(Distinct::from_parts(2, vec![2, 1]).is_none());
         assert!(Distinct::from_parts(3, vec![1, 2]).is_none());
         assert!(Distinct::from_parts(1, vec![1, 2]).is_none());
+    }
+
+    #[test]
+    fn of_lists_that_are_cut_it_is_known_whether_their_first_values_are_sure() {
+        let head = |n_values: u64, top: &[(&str, u64)]| HeadStats {
+            labels: vec![LabelStats {
+                name: "job".to_string(),
+                n_series: 1000,
+                n_bytes: 0,
+                values: Distinct::of(hashes(0..n_values)),
+                top: top.iter().map(|(value, n)| (value.to_string(), *n)).collect(),
+            }],
+            ..HeadStats::default()
+        };
+        let is_sure = |n, heads: &[HeadStats]| HeadStats::unsure(heads, n).is_empty();
+        let whole = head(2, &[("a", 9), ("b", 1)]);
+        let cut = head(5, &[("a", 8), ("c", 3)]);
+        assert!(is_sure(9, std::slice::from_ref(&cut)), "of one head there is nothing to add up");
+        assert!(is_sure(9, &[whole.clone(), whole.clone()]), "all is told");
+        assert!(is_sure(1, &[whole.clone(), cut.clone()]), "17 of a; b has at most 4, c has 3");
+        assert!(!is_sure(2, &[whole.clone(), cut.clone()]), "b may have 4, c 3");
+        let other = head(5, &[("c", 5), ("a", 2)]);
+        assert!(is_sure(1, &[cut.clone(), other.clone()]), "a and c are told by both");
+        let others = head(5, &[("d", 7), ("c", 6)]);
+        assert!(!is_sure(1, &[cut.clone(), others]), "a may have 6 more");
+        let far = head(9, &[("c", 9), ("a", 9)]);
+        assert!(!is_sure(1, &[head(9, &[("c", 9), ("b", 9)]), far]), "a or b may have 18, as c has");
+        assert!(!is_sure(1, &[head(5, &[]), head(5, &[])]), "nothing is told");
+        let mut all = HeadStats::default();
+        all.absorb(whole);
+        all.absorb(cut);
+        all.correct(head(5, &[("a", 17), ("b", 4)]));
+        assert_eq!(all.labels[0].top, [("a".to_string(), 17), ("b".to_string(), 4)]);
+        assert_eq!(all.labels[0].n_series, 2000);
     }
 
     #[test]

@@ -78,23 +78,26 @@ fn put_operation(out: &mut Lines, operation: &Operation, method: &str) {
     out.put(3, format_args!("tags: [{}]", operation.tag));
     out.put(3, format_args!("summary: {}", quoted(operation.summary)));
     out.put(3, format_args!("operationId: {}", id(method, operation.path)));
-    let in_form = method != "get" && operation.takes.is_empty() && !operation.params.is_empty();
-    let is_in_path = |name: &&&str| operation.path.contains(&format!("{{{name}}}"));
-    let shown: Vec<&str> =
-        operation.params.iter().filter(|name| !in_form || is_in_path(name)).copied().collect();
+    let shown = in_url(operation, method);
     let tenant = operation.is_of_tenant().then_some("tenant");
     if !shown.is_empty() || tenant.is_some() {
         out.put(3, "parameters:");
     }
-    for name in tenant.into_iter().chain(shown) {
+    for name in tenant.into_iter().chain(shown.iter().copied()) {
         out.put(4, format_args!("- $ref: '#/components/parameters/{}'", parameters::key(name)));
     }
-    match (operation.takes, in_form) {
-        ("", false) => {}
-        (media_type, false) => put_body(out, media_type),
-        (_, true) => put_form(out, operation.params.iter().filter(|name| !is_in_path(name))),
+    match operation.takes {
+        "" => put_form(out, operation.params.iter().copied().filter(|name| !shown.contains(name))),
+        media_type => put_body(out, media_type),
     }
     put_answers(out, operation.answer);
+}
+
+/// Parameters of the address. What has no other body takes the others as a form.
+fn in_url(operation: &Operation, method: &str) -> Vec<&'static str> {
+    let is_form = method != "get" && operation.takes.is_empty();
+    let is_in_path = |name: &str| operation.path.contains(&format!("{{{name}}}"));
+    operation.params.iter().copied().filter(|name| !is_form || is_in_path(name)).collect()
 }
 
 fn put_body(out: &mut Lines, media_type: &str) {
@@ -106,7 +109,11 @@ fn put_body(out: &mut Lines, media_type: &str) {
     }
 }
 
-fn put_form<'n>(out: &mut Lines, names: impl Iterator<Item = &'n &'n str>) {
+fn put_form(out: &mut Lines, names: impl Iterator<Item = &'static str>) {
+    let mut names = names.peekable();
+    if names.peek().is_none() {
+        return;
+    }
     out.put(3, "requestBody:");
     out.put(4, "content:");
     out.put(5, "application/x-www-form-urlencoded:");
@@ -167,8 +174,9 @@ fn put_components(out: &mut Lines) {
     out.put(4, "text/plain: {}");
     out.put(1, "parameters:");
     put_tenant(out);
-    let names: BTreeSet<&str> =
-        ALL.iter().flat_map(|part| part.iter()).flat_map(|operation| operation.params).copied().collect();
+    let operations = ALL.iter().flat_map(|part| part.iter());
+    let by_method = operations.flat_map(|one| one.methods.split(' ').map(move |method| (one, method)));
+    let names: BTreeSet<&str> = by_method.flat_map(|(one, method)| in_url(one, method)).collect();
     for name in names {
         let (name, kind, description) = parameters::of(name);
         let is_in_path = name == "name";

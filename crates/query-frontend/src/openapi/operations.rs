@@ -378,7 +378,7 @@ const OPERATION: &[Operation] = &[
         "/ring",
         "The ingesters and what they have; of roles apart",
         &[],
-        Bytes("text/html application/json"),
+        Bytes("text/plain application/json"),
     )
     .tag("operation"),
     Operation::new("get post", "/flush", FLUSH, &[], Nothing(204)).tag("operation"),

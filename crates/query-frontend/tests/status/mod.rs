@@ -344,7 +344,10 @@ async fn questions_about_cardinality_that_are_wrong_are_refused_in_plain_text() 
         ("label_names?selector=up&selector=down", "multiple 'selector' params are not allowed\n"),
         ("label_names?limit=1&limit=2", "multiple 'limit' params are not allowed\n"),
         ("label_names?limit=-1", "'limit' param cannot be less than '0'\n"),
-        ("label_names?limit=501", "'limit' param cannot be greater than '500'\n"),
+        (
+            "label_names?limit=501",
+            "'limit' param cannot be greater than '500' (limit cardinality_analysis_max_results)\n",
+        ),
         ("label_names?limit=x", "strconv.Atoi: parsing \"x\": invalid syntax\n"),
         (
             "label_names?count_method=all",
@@ -362,7 +365,7 @@ async fn questions_about_cardinality_that_are_wrong_are_refused_in_plain_text() 
     let off = Limits { cardinality_analysis_enabled: false, ..Limits::default() };
     let off = World { limits: off, ..World::new() };
     for path in ["label_names", "label_values", "active_series", "active_native_histogram_metrics"] {
-        let wanted = "cardinality analysis is disabled for the tenant: anonymous\n";
+        let wanted = "cardinality analysis is disabled for the tenant: anonymous (limit cardinality_analysis_enabled)\n";
         off.check(&format!("/cardinality/{path}"), 400, wanted).await;
     }
 }
