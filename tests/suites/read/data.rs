@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use system_tests::{Firn, NativeHistogram, TimeSeries, WriteRequest};
+use system_tests::{NativeHistogram, Surface, TimeSeries, WriteRequest};
 
 pub(super) const INTERVAL_MS: i64 = 15_000;
 const STALE: u64 = 0x7ff0_0000_0000_0002;
@@ -80,7 +80,7 @@ fn custom(n: i64, is_float: bool) -> NativeHistogram {
 }
 
 /// Pushes scrapes `from` to `to` of all series with two instances each; scrape 0 is at `start`.
-pub(super) fn push(firn: &Firn, start: i64, from: i64, to: i64) {
+pub(super) fn push(firn: &Surface, start: i64, from: i64, to: i64) {
     for scrapes in (from..to).collect::<Vec<i64>>().chunks(50) {
         let mut request = WriteRequest::default();
         for (name, at) in SERIES {

@@ -6,11 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::{Child, Firn, free_port, get, get_json, now_ms, part, seconds, wait_until};
+use system_tests::{
+    Child, Cluster, ClusterOptions, Firn, Storage, free_port, get, get_json, now_ms, part, seconds,
+    wait_until,
+};
 
 use super::data::{INTERVAL_MS, push};
 use super::sampled::Sampled;
-use super::start;
+use super::{FIRN, start};
 use crate::senders::answers::compare;
 
 /// Five hours: two windows are in tables, the rest in the head.
@@ -64,15 +67,37 @@ fn a_prometheus_that_reads_firn_remotely_answers_as_firn_does() {
     firn.flush_all().unwrap();
     push(&firn, from, SCRAPES / 2, SCRAPES);
 
-    let streamed = Reader::start(&binary, dir.path(), "streamed", firn.url());
-    let sampled = Sampled::start(firn.url());
-    let read_whole = Reader::start(&binary, dir.path(), "sampled", sampled.url());
+    compare_readers(&binary, dir.path(), &firn, firn.url(), from);
+}
+
+/// The series of a target lie with one ingester and those of another target with another, and the older half of each is
+/// in tables: what comes over the query-frontend's queue is put together of all of them.
+#[test]
+fn a_prometheus_that_reads_processes_apart_remotely_answers_as_one_process_does() {
+    let Some(binary) = part("bin/prometheus") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let firn = start(&dir, &[]);
+    let options = ClusterOptions::over(Storage::Folder(dir.path().join("apart"))).with_ingesters(2);
+    let apart = Cluster::start(FIRN, &dir.path().join("cluster"), &options).unwrap();
+    let from = now_ms() / INTERVAL_MS * INTERVAL_MS - SCRAPES * INTERVAL_MS;
+    push(&firn, from, 0, SCRAPES);
+    push(&apart, from, 0, SCRAPES / 2);
+    apart.flush_all().unwrap();
+    push(&apart, from, SCRAPES / 2, SCRAPES);
+    compare_readers(&binary, dir.path(), &firn, &apart.query, from);
+}
+
+/// Prometheuses that read the server at `url`, as chunks and as samples, answer as `truth` does.
+fn compare_readers(binary: &Path, dir: &Path, truth: &Firn, url: &str, from: i64) {
+    let streamed = Reader::start(binary, dir, "streamed", url);
+    let sampled = Sampled::start(url);
+    let read_whole = Reader::start(binary, dir, "sampled", sampled.url());
     let to = from + (SCRAPES - 1) * INTERVAL_MS;
     let mut wrong = Vec::new();
     for (name, reader) in [("streamed", &streamed), ("sampled", &read_whole)] {
         let mixed = if name == "streamed" { &MIXED[..] } else { &[] };
         let queries = [&QUERIES[..], mixed].concat();
-        let n = differences(&firn, reader, &queries, (from, to), &mut wrong, name);
+        let n = differences(truth, reader, &queries, (from, to), &mut wrong, name);
         println!("{name}: {} queries, {n} values compared", queries.len());
         assert!(n > 100_000, "{name}: {n}");
     }

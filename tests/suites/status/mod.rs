@@ -5,6 +5,7 @@ mod admin;
 mod cardinality;
 mod process;
 mod search;
+mod stats;
 mod tsdb;
 
 use std::path::Path;

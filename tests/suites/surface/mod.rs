@@ -1,5 +1,10 @@
 //! What an operator sees: configuration, routes, logs, a stop in good order; and the README's first minute.
 
+mod document;
+mod limits;
+mod paths;
+mod schema;
+
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
