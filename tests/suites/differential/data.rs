@@ -15,7 +15,7 @@ use super::opentelemetry;
 /// How long the data last.
 pub(super) const SPAN_MS: i64 = 100 * MINUTE_MS;
 /// How much of it is in one request.
-const SLAB_MS: i64 = 10 * MINUTE_MS;
+pub(super) const SLAB_MS: i64 = 10 * MINUTE_MS;
 pub(super) const MINUTE_MS: i64 = 60_000;
 
 const STALE_BITS: u64 = 0x7FF0_0000_0000_0002;
@@ -47,6 +47,11 @@ pub(super) struct Slab {
 /// The stale marker.
 pub(super) fn stale() -> Value {
     Value::Float(f64::from_bits(STALE_BITS))
+}
+
+/// The stale marker of a histogram: its sum is one.
+pub(super) fn stale_histogram() -> Value {
+    Value::Histogram(NativeHistogram { sum: f64::from_bits(STALE_BITS), ..NativeHistogram::default() })
 }
 
 /// All that is sent, from `from_ms` on.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use system_tests::NativeHistogram;
 
-use super::data::{SPAN_MS, Series, Value, stale};
+use super::data::{SLAB_MS, SPAN_MS, Series, Value, stale, stale_histogram};
 use super::dice::Dice;
+use super::varied::{Kind, Varied};
 
 /// How the values of a float series go on.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +67,7 @@ pub(super) fn all(dice: &mut Dice, from_ms: i64) -> Vec<Series> {
     maker.custom();
     maker.mixed();
     maker.infos();
+    maker.varied();
     maker.made
 }
 
@@ -225,6 +227,42 @@ impl Maker<'_> {
                 self.float("build_info", &labels, Walk::Constant(1.0), ON_TIME);
             }
         }
+    }
+
+    /// Histograms whose layout changes, with stale markers of both kinds after gaps.
+    fn varied(&mut self) {
+        let families = [
+            ("native_varied", Kind::Counter),
+            ("native_varied_gauge", Kind::Gauge),
+            ("native_varied_custom", Kind::Custom),
+        ];
+        for (name, kind) in families {
+            for job in JOBS {
+                let points = self.varied_points(kind, Scrapes { gaps: 3, ..ON_TIME });
+                self.push(name, &[("job", job)], points);
+            }
+        }
+    }
+
+    fn varied_points(&mut self, kind: Kind, scrapes: Scrapes) -> Vec<(i64, Value)> {
+        let mut varied = Varied::new(kind, self.dice);
+        let mut points: Vec<(i64, Value)> = Vec::new();
+        for at in self.times(scrapes) {
+            let gone_at = points.last().map(|(last, _)| last + scrapes.every_ms).filter(|gone| *gone < at);
+            if let Some(gone_at) = gone_at {
+                // Prometheus loses a marker that is a float and the first of its series in a request, where histograms
+                // follow: it makes a histogram of it, and puts it behind them.
+                let is_first = (gone_at - self.from_ms) % SLAB_MS < scrapes.every_ms;
+                match self.dice.below(3) {
+                    0 if is_first => {}
+                    0 => points.push((gone_at, stale())),
+                    1 => points.push((gone_at, stale_histogram())),
+                    _ => {}
+                }
+            }
+            points.push((at, Value::Histogram(varied.next(self.dice))));
+        }
+        points
     }
 
     fn float(&mut self, name: &str, labels: &[(&'static str, &str)], walk: Walk, scrapes: Scrapes) {

@@ -27,7 +27,7 @@ pub(super) const FLOATS: [&str; 15] = [
 ];
 pub(super) const CLASSIC: [&str; 4] =
     ["latency_seconds_bucket", "latency_seconds_bucket", "broken_bucket", "endless_bucket"];
-pub(super) const NATIVE: [&str; 8] = [
+pub(super) const NATIVE: [&str; 11] = [
     "native",
     "native_float",
     "native_gauge",
@@ -36,6 +36,9 @@ pub(super) const NATIVE: [&str; 8] = [
     "native_custom_changing",
     "latency_seconds",
     "zz_started_sizes",
+    "native_varied",
+    "native_varied_gauge",
+    "native_varied_custom",
 ];
 pub(super) const MIXED: [&str; 3] = ["mixed", "{__name__=~\"native.*\"}", "{job=\"api\"}"];
 pub(super) const LABELS: [&str; 9] =

@@ -18,6 +18,7 @@ mod rules;
 mod servers;
 mod shrink;
 mod tree;
+mod varied;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -52,7 +53,9 @@ fn thousands_of_queries_by_chance_are_answered_as_prometheus_answers_them() {
         None => 0..from_env("DIFFERENTIAL_QUERIES").unwrap_or(QUERIES),
     };
     println!("differential: seed {seed}, queries {numbers:?}, data from {}", servers.from_ms);
-    let queries: Vec<Query> = numbers.map(|number| Query::generate(seed, number, servers.from_ms)).collect();
+    let chains = if numbers.end - numbers.start > 1 { Query::chains(servers.from_ms) } else { Vec::new() };
+    let generated = numbers.map(|number| Query::generate(seed, number, servers.from_ms));
+    let queries: Vec<Query> = generated.chain(chains).collect();
     let began = Instant::now();
     let truths = each(&queries, |_, query| ask(&servers.truth, query));
     let mut coverage = Coverage::default();
@@ -163,7 +166,7 @@ fn judge_once(truth_url: &str, truth: &Answer, found: Answer, query: &Query) -> 
 /// Range queries and raw samples are sorted by labels, and some functions are there to sort.
 fn is_ordered(query: &Query) -> bool {
     let text = query.tree.print();
-    let sorts = ["sort(", "sort_desc(", "sort_by_label", "topk(", "bottomk("];
+    let sorts = ["sort(", "sort_desc(", "sort_by_label", "topk(", "bottomk(", "limitk(", "limit_ratio("];
     matches!(query.form, Form::Range { .. })
         || query.tree.kind == tree::Kind::Range
         || sorts.iter().any(|word| text.starts_with(word))

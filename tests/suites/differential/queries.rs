@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::data::SPAN_MS;
 use super::dice::Dice;
-use super::grammar::Grammar;
-use super::tree::Tree;
+use super::grammar::{FLOATS, Grammar};
+use super::tree::{Kind, Tree};
 
 /// How often a query is one that should fail, in percent.
 const BROKEN: usize = 22;
@@ -46,6 +47,18 @@ impl Query {
         Query { number, tree, form, lookback }
     }
 
+    /// Chains of thousands of operators at a time, and of hundreds over several, numbered behind all others.
+    pub(super) fn chains(from_ms: i64) -> Vec<Query> {
+        let at = from_ms + SPAN_MS / 2;
+        let over_several = Form::Range { start: at, end: at + 300_000, step: 60_000 };
+        let all =
+            [(4_000, Form::Instant { at }), (400, over_several)].into_iter().flat_map(|(operators, form)| {
+                chains(operators).map(|text| (Tree::text(Kind::Vector, text), form))
+            });
+        let numbered = (u64::MAX - 100..).zip(all);
+        numbered.map(|(number, (tree, form))| Query { number, tree, form, lookback: None }).collect()
+    }
+
     /// The same question about another expression.
     pub(super) fn about(&self, tree: Tree) -> Query {
         Query { tree, ..self.clone() }
@@ -83,6 +96,21 @@ impl fmt::Display for Query {
         }
         Ok(())
     }
+}
+
+/// Vectors that come together, vectors and numbers in turn, a vector that becomes less, and numbers.
+fn chains(operators: usize) -> [String; 4] {
+    let chain = |operator: &str, operand: &dyn Fn(usize) -> String| {
+        let operands: Vec<String> = (0..=operators).map(operand).collect();
+        operands.join(&format!(" {operator} "))
+    };
+    let plain = FLOATS.map(|name| if name.starts_with('"') { "up" } else { name });
+    [
+        chain("or", &|i| format!("{} offset {}s", plain[i % plain.len()], i % 50)),
+        chain("+", &|i| if i % 2 == 0 { "up".to_string() } else { "1".to_string() }),
+        chain("unless on (job)", &|i| format!("queue_length > {}", i % 7)),
+        chain("-", &|i| format!("{i}.5")),
+    ]
 }
 
 /// Seconds with a fraction where there is one.

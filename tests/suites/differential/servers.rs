@@ -12,8 +12,11 @@ use super::queries::Query;
 
 const FIRN: &str = env!("CARGO_BIN_EXE_firn-under-test");
 
-/// Every feature of the language. `type-and-unit-labels` is not of the language: with it the info about doubtful
-/// counters judges by a label instead of the name, which no test of Prometheus's own corpus expects.
+/// Every feature of the language. `type-and-unit-labels` is none: what operators and functions do with `__type__` and
+/// `__unit__` does not depend on it, and is compared with series that are sent with these labels. It does two other
+/// things. Receivers make these labels of metadata, so that series have other names than in Firn, which keeps metadata
+/// beside them; and the info about doubtful counters judges by the label instead of the name, which no test of
+/// Prometheus's own corpus expects. With it on, there would be a difference wherever a counter is looked at.
 const FEATURES: &str = "--enable-feature=promql-experimental-functions,promql-delayed-name-removal,\
                         promql-extended-range-selectors,promql-binop-fill-modifiers,promql-per-step-stats,\
                         st-storage,use-start-timestamps,exemplar-storage,metadata-wal-records";
