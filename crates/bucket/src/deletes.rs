@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use model::{Deletion, Matcher, MatcherOp, TimeRange, metric_names};
+use model::{Deletion, Matcher, MatcherOp, Metrics, TimeRange};
 use runtime::random_u64;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -143,7 +143,7 @@ pub(crate) fn read(path: &str, meta_data: &MetaData) -> Result<BTreeMap<String, 
 }
 
 fn concerns(deletion: &Deletion, file: &FileEntry) -> bool {
-    let in_metrics = |matchers: &Vec<Matcher>| file.stats.may_hold(deletion.range, metric_names(matchers));
+    let in_metrics = |matchers: &Vec<Matcher>| file.stats.may_hold(deletion.range, &Metrics::of(matchers));
     deletion.selectors.iter().any(in_metrics)
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use block::{BlockSummary, Day, FileSummary, RowsSummary, schema};
-use model::TimeRange;
+use model::{Metrics, TimeRange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -115,15 +115,11 @@ impl FileEntry {
 
 impl FileStats {
     /// Whether the file may hold samples of the range, and one of the metrics if those are known.
-    pub fn may_hold(&self, range: TimeRange, metrics: Option<&[String]>) -> bool {
+    pub fn may_hold(&self, range: TimeRange, metrics: &Metrics<'_>) -> bool {
         let in_time = self.min_time.is_none_or(|min| min <= range.end)
             && self.max_time.is_none_or(|max| max >= range.start);
         let (lower, upper) = (self.min_metric.as_deref(), self.max_metric.as_deref());
-        let in_bounds = |name: &String| {
-            lower.is_none_or(|lower| lower <= name.as_str())
-                && upper.is_none_or(|upper| name.as_str() <= upper)
-        };
-        in_time && metrics.is_none_or(|names| names.iter().any(in_bounds))
+        in_time && metrics.may_be_within(lower.map(str::as_bytes), upper.map(str::as_bytes))
     }
 
     /// Statistics are a help: what does not parse is not said.

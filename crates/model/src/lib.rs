@@ -37,7 +37,7 @@ pub use labels::{
     DecodeLabelsError, Labels, LabelsBuilder, METRIC_NAME, RunLabel, SeriesId, compare_runs, push_label,
     run_labels, run_len, runs,
 };
-pub use matcher::{Matcher, MatcherError, MatcherOp, Test, metric_names, passes};
+pub use matcher::{Matcher, MatcherError, MatcherOp, Metrics, Test, metric_names, passes};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
 pub use series::{
     ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell,

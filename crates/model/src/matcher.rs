@@ -2,7 +2,7 @@ use std::fmt;
 
 use regex::Regex;
 use regex_syntax::hir::Hir;
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{METRIC_NAME, go_regex, run_labels};
@@ -41,7 +41,8 @@ pub struct MatcherError(pub String);
 enum Pass {
     /// One of these values, sorted; what most patterns of dashboards amount to.
     OneOf(Vec<String>),
-    Pattern(Regex),
+    /// A pattern, and with what all that it matches begins, if that is known.
+    Pattern(Regex, Box<[String]>),
     /// `.*`
     Anything,
     /// `.+`
@@ -65,7 +66,7 @@ impl Matcher {
     pub fn matches(&self, value: &str) -> bool {
         let hit = match &self.test {
             Pass::OneOf(values) => values.binary_search_by(|v| v.as_str().cmp(value)).is_ok(),
-            Pass::Pattern(regex) => regex.is_match(value),
+            Pass::Pattern(regex, _) => regex.is_match(value),
             Pass::Anything => true,
             Pass::NotEmpty => !value.is_empty(),
         };
@@ -76,6 +77,14 @@ impl Matcher {
     pub fn candidates(&self) -> Option<&[String]> {
         match &self.test {
             Pass::OneOf(values) if !self.is_negative() => Some(values),
+            _ => None,
+        }
+    }
+
+    /// With what all values begin that can pass, where that is known and they are not to be listed.
+    pub fn prefixes(&self) -> Option<&[String]> {
+        match &self.test {
+            Pass::Pattern(_, prefixes) if !self.is_negative() && !prefixes.is_empty() => Some(prefixes),
             _ => None,
         }
     }
@@ -132,11 +141,14 @@ fn compile(pattern: &str) -> Result<Pass, MatcherError> {
     }
     let translated = go_regex::translated(pattern)?;
     let syntax = regex_syntax::ParserBuilder::new().dot_matches_new_line(true).build().parse(&translated);
-    if let Some(values) = syntax.ok().as_ref().and_then(all_values) {
+    let syntax = syntax.ok();
+    if let Some(values) = syntax.as_ref().and_then(all_values) {
         return Ok(one_of(values));
     }
     let framed = format!("^(?s:{translated})$");
-    go_regex::build(pattern, &framed, Matcher::REGEX_SIZE_LIMIT).map(Pass::Pattern)
+    let prefixes = syntax.as_ref().and_then(prefixes).unwrap_or_default();
+    let regex = go_regex::build(pattern, &framed, Matcher::REGEX_SIZE_LIMIT)?;
+    Ok(Pass::Pattern(regex, prefixes.into()))
 }
 
 fn one_of(mut values: Vec<String>) -> Pass {
@@ -162,6 +174,26 @@ fn all_values(syntax: &Hir) -> Option<Vec<String>> {
     let found = extractor.extract(syntax);
     let values = found.is_exact().then(|| found.literals())??;
     values.iter().map(|value| String::from_utf8(value.as_bytes().to_vec()).ok()).collect()
+}
+
+/// The most prefixes that are told of a pattern: each is looked for in the statistics of every page.
+const MOST_PREFIXES: usize = 64;
+
+/// With what the values begin that a pattern matches, if all of them begin with something.
+fn prefixes(syntax: &Hir) -> Option<Vec<String>> {
+    let mut extractor = Extractor::new();
+    extractor.kind(ExtractKind::Prefix).limit_total(MOST_PREFIXES);
+    let found = extractor.extract(syntax);
+    let mut prefixes = Vec::new();
+    for literal in found.literals()? {
+        // A literal may end within a character.
+        let text = literal.as_bytes().utf8_chunks().next()?.valid();
+        if text.is_empty() {
+            return None;
+        }
+        prefixes.push(text.to_string());
+    }
+    Some(prefixes)
 }
 
 /// Whether the series with this label run passes all matchers.
@@ -218,7 +250,7 @@ impl<'m> Test<'m> {
     pub fn of(matchers: &'m [Matcher]) -> Test<'m> {
         let none = Verdict { value: xxh3_128(b""), passes: false };
         let of_one = |matcher: &Matcher| match &matcher.test {
-            Pass::Pattern(_) => vec![Verdict { passes: matcher.matches_empty(), ..none }; VERDICTS],
+            Pass::Pattern(..) => vec![Verdict { passes: matcher.matches_empty(), ..none }; VERDICTS],
             _ => Vec::new(),
         };
         Test { matchers, verdicts: matchers.iter().map(of_one).collect() }
@@ -249,6 +281,48 @@ pub fn metric_names(matchers: &[Matcher]) -> Option<&[String]> {
     let of_name = matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
     // A series without a name has no metric to prune by.
     of_name.filter_map(Matcher::candidates).find(|names| names.iter().all(|name| !name.is_empty()))
+}
+
+/// Which metrics can pass matchers, as far as these say so: what statistics are held against.
+#[derive(Debug, Clone)]
+pub enum Metrics<'m> {
+    /// Any.
+    Any,
+    /// One of these.
+    Names(&'m [String]),
+    /// Those whose names begin with one of these.
+    Prefixes(&'m [String]),
+}
+
+impl<'m> Metrics<'m> {
+    /// What matchers say.
+    pub fn of(matchers: &'m [Matcher]) -> Metrics<'m> {
+        if let Some(names) = metric_names(matchers) {
+            return Metrics::Names(names);
+        }
+        let mut of_name = matchers.iter().filter(|matcher| matcher.name == METRIC_NAME);
+        of_name.find_map(Matcher::prefixes).map_or(Metrics::Any, Metrics::Prefixes)
+    }
+
+    /// One of these, if they are known.
+    pub fn one_of(names: Option<&'m [String]>) -> Metrics<'m> {
+        names.map_or(Metrics::Any, Metrics::Names)
+    }
+
+    /// Whether one of them may lie between two bounds, both included and as bytes. Bounds may be cut short, the lower one
+    /// downwards and the upper one upwards.
+    pub fn may_be_within(&self, lower: Option<&[u8]>, upper: Option<&[u8]>) -> bool {
+        let reaches = |name: &String| upper.is_none_or(|upper| name.as_bytes() <= upper);
+        let begins = |name: &String| lower.is_none_or(|lower| lower <= name.as_bytes());
+        match self {
+            Metrics::Any => true,
+            Metrics::Names(names) => names.iter().any(|name| begins(name) && reaches(name)),
+            Metrics::Prefixes(prefixes) => prefixes.iter().any(|prefix| {
+                let is_above = lower.is_some_and(|lower| lower.starts_with(prefix.as_bytes()));
+                reaches(prefix) && (begins(prefix) || is_above)
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -355,6 +429,64 @@ mod tests {
             }
         }
         assert!((500..5_500).contains(&n_passed), "{n_passed}");
+    }
+
+    #[test]
+    fn all_that_a_pattern_matches_begins_with_one_of_its_prefixes() {
+        let prefixes = |pattern: &str| {
+            let matcher = Matcher::new("__name__", MatcherOp::Regex, pattern).unwrap();
+            matcher.prefixes().map(<[String]>::to_vec)
+        };
+        for (pattern, expected) in [
+            ("node_.*", Some(&["node_"][..])),
+            ("node_(cpu|network)_.*", Some(&["node_cpu_", "node_network_"])),
+            ("^a.*", Some(&["a"])),
+            ("(?:é|b).+", Some(&["b", "é"])),
+            (".*node", None),
+            ("a.*|", None),
+            ("a.*|.+b", None),
+            ("a|b", None),
+            ("(a|b)?c.*", Some(&["ac", "bc", "c"])),
+        ] {
+            let mut found = prefixes(pattern);
+            found.iter_mut().for_each(|all| all.sort());
+            let found: Option<Vec<&str>> = found.as_ref().map(|all| all.iter().map(String::as_str).collect());
+            assert_eq!(found.as_deref(), expected, "{pattern}");
+        }
+        let texts = ["node_cpu_x", "node_", "a", "ac", "bcd", "é", "éa", "É", "A1", "a1b2", "\n", "xyz"];
+        for pattern in
+            ["(?i)a.+", "(?i)É.*", "[a-c]+[0-9].*", "[aé].*", "a{1,3}.*", "(a.*|b.*|x[yz]+)", "\\n?a.*"]
+        {
+            let regex = Regex::new(&format!("^(?s:{pattern})$")).unwrap();
+            let prefixes = prefixes(pattern);
+            for text in texts.iter().filter(|text| regex.is_match(text)) {
+                let begins = |prefixes: Vec<String>| prefixes.iter().any(|prefix| text.starts_with(prefix));
+                assert!(prefixes.clone().is_none_or(begins), "{pattern:?} {text:?} {prefixes:?}");
+            }
+        }
+        assert!(Matcher::new("__name__", MatcherOp::NotRegex, "a.*").unwrap().prefixes().is_none());
+    }
+
+    #[test]
+    fn bounds_leave_out_what_can_not_be_between_them() {
+        let lists = ["b".to_string(), "dd".to_string()];
+        let within = |metrics: Metrics<'_>, lower: &str, upper: &str| {
+            metrics.may_be_within(Some(lower.as_bytes()), Some(upper.as_bytes()))
+        };
+        for (lower, upper, names, prefixes) in [
+            ("a", "az", false, false),
+            ("a", "b", true, true),
+            ("ba", "bb", false, true),
+            ("c", "d", false, false),
+            ("c", "dd", true, true),
+            ("dda", "z", false, true),
+            ("de", "z", false, false),
+        ] {
+            assert_eq!(within(Metrics::Names(&lists), lower, upper), names, "{lower} {upper}");
+            assert_eq!(within(Metrics::Prefixes(&lists), lower, upper), prefixes, "{lower} {upper}");
+            assert!(within(Metrics::Any, lower, upper));
+        }
+        assert!(Metrics::Prefixes(&lists).may_be_within(None, None));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use block::read::{EXEMPLAR_COLUMNS, ExemplarRows};
 use bucket::{BucketError, FileEntry, LogTable, Table};
 use futures::StreamExt as _;
 use model::{
-    ExemplarPoint, ExemplarSeries, Labels, Matcher, Metadata, SeenMetadata, TenantId, TimeRange, passes,
+    ExemplarPoint, ExemplarSeries, Labels, Matcher, Metadata, Metrics, SeenMetadata, TenantId, TimeRange,
+    passes,
 };
 use wire::{LabelsRequest, Listed, MetadataRequest, SelectBudget, SelectError};
 
@@ -79,7 +80,7 @@ impl<'a> Query<'a> {
 
     async fn exemplars(&self, request: &LabelsRequest) -> Result<Found, ScanError> {
         let metrics = metrics_of(&request.selectors);
-        let metrics = metrics.as_deref();
+        let metrics = &Metrics::one_of(metrics.as_deref());
         let files = self.files(request.min_table_version, request.range, metrics).await?;
         let mut found = Found::new();
         let reads: Vec<_> = files.iter().map(|file| self.read_exemplars(file, request, metrics)).collect();
@@ -99,7 +100,7 @@ impl<'a> Query<'a> {
         &self,
         (entry, deleted): &(Arc<FileEntry>, Deleted),
         request: &LabelsRequest,
-        metrics: Option<&[String]>,
+        metrics: &Metrics<'_>,
     ) -> Result<Vec<(Labels, Vec<ExemplarPoint>)>, ScanError> {
         let path = self.table.object(&entry.path);
         let file = TableFile::open_rows(path, entry, &self.fetch, self.scan.cache()).await?;
@@ -124,7 +125,8 @@ impl<'a> Query<'a> {
 
     async fn metadata(&self, request: &MetadataRequest) -> Result<Vec<SeenMetadata>, ScanError> {
         let families = request.family.clone().map(|family| vec![family]);
-        let files = self.files(request.min_table_version, TimeRange::ALL, families.as_deref()).await?;
+        let names = Metrics::one_of(families.as_deref());
+        let files = self.files(request.min_table_version, TimeRange::ALL, &names).await?;
         let mut found = Vec::new();
         let reads: Vec<_> = files.iter().map(|(entry, _)| self.read_metadata(entry)).collect();
         let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
@@ -159,7 +161,7 @@ impl<'a> Query<'a> {
         &self,
         min_version: Option<u64>,
         range: TimeRange,
-        names: Option<&[String]>,
+        names: &Metrics<'_>,
     ) -> Result<Vec<(Arc<FileEntry>, Deleted)>, BucketError> {
         let Some(snapshot) = self.table.snapshot_at_least(min_version).await? else { return Ok(Vec::new()) };
         let files = plan::files(&snapshot, range, names).into_iter();

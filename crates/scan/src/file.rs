@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use block::read;
 use block::schema::{KIND_LABELS, KIND_SERIES, KIND_TIMESTAMPS};
 use bucket::FileEntry;
+use model::Metrics;
 use object_store::path::Path;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
@@ -307,7 +308,7 @@ impl<'a> TableFile<'a> {
         let wanted = [label.to_string()];
         for group in &self.meta.labels {
             let leaf = self.meta.leaf("label_name");
-            let rows = plan::rows(self.meta.parquet(), *group, leaf, Some(&wanted));
+            let rows = plan::rows(self.meta.parquet(), *group, leaf, &Metrics::Names(&wanted));
             if rows.is_empty() {
                 continue;
             }

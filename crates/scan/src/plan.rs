@@ -4,17 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bucket::{FileEntry, Snapshot};
-use model::TimeRange;
+use model::{Metrics, TimeRange};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
 
 /// The files that may hold samples of the range, and one of the metrics if those are known.
-pub(crate) fn files(
-    snapshot: &Snapshot,
-    range: TimeRange,
-    metrics: Option<&[String]>,
-) -> Vec<Arc<FileEntry>> {
+pub(crate) fn files(snapshot: &Snapshot, range: TimeRange, metrics: &Metrics<'_>) -> Vec<Arc<FileEntry>> {
     let may_matter = |file: &&Arc<FileEntry>| file.stats.may_hold(range, metrics);
     snapshot.files().filter(may_matter).cloned().collect()
 }
@@ -25,19 +21,16 @@ pub(crate) fn row_group(
     group: &RowGroupMetaData,
     (min_time, max_time, metric): (usize, usize, usize),
     range: TimeRange,
-    metrics: Option<&[String]>,
+    metrics: &Metrics<'_>,
 ) -> bool {
     let first = group.column(min_time).statistics().and_then(int_min);
     let last = group.column(max_time).statistics().and_then(int_max);
     if first.is_some_and(|first| first > range.end) || last.is_some_and(|last| last < range.start) {
         return false;
     }
-    let Some(names) = metrics else { return true };
     let stats = group.column(metric).statistics();
-    let bound = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-    let lower = bound(stats.and_then(Statistics::min_bytes_opt));
-    let upper = bound(stats.and_then(Statistics::max_bytes_opt));
-    names.iter().any(|name| may_hold((lower.as_deref(), upper.as_deref()), name))
+    metrics
+        .may_be_within(stats.and_then(Statistics::min_bytes_opt), stats.and_then(Statistics::max_bytes_opt))
 }
 
 /// The rows of a row group whose pages may hold one of the metrics.
@@ -45,11 +38,13 @@ pub(crate) fn rows(
     meta: &ParquetMetaData,
     group: usize,
     metric: usize,
-    metrics: Option<&[String]>,
+    metrics: &Metrics<'_>,
 ) -> Vec<Range<usize>> {
     let n_rows = usize::try_from(meta.row_group(group).num_rows()).unwrap_or(0);
     let all = std::iter::once(0..n_rows).collect();
-    let Some(names) = metrics else { return all };
+    if matches!(metrics, Metrics::Any) {
+        return all;
+    }
     let index = meta.column_index().and_then(|index| index.get(group)?.get(metric));
     let pages = meta.offset_index().and_then(|index| index.get(group)?.get(metric));
     let (Some(ColumnIndexMetaData::BYTE_ARRAY(index)), Some(pages)) = (index, pages) else { return all };
@@ -61,10 +56,8 @@ pub(crate) fn rows(
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for (page, start) in starts.iter().copied().enumerate() {
         let end = starts.get(page + 1).copied().unwrap_or(n_rows);
-        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-        let (lower, upper) = (text(index.min_value(page)), text(index.max_value(page)));
-        let bounds = (lower.as_deref(), upper.as_deref());
-        if index.is_null_page(page) || !names.iter().any(|name| may_hold(bounds, name)) {
+        let may_matter = metrics.may_be_within(index.min_value(page), index.max_value(page));
+        if index.is_null_page(page) || !may_matter {
             continue;
         }
         match ranges.last_mut() {
@@ -73,11 +66,6 @@ pub(crate) fn rows(
         }
     }
     ranges
-}
-
-/// Bounds may be cut short, the lower one downwards and the upper one upwards.
-fn may_hold((lower, upper): (Option<&str>, Option<&str>), name: &str) -> bool {
-    lower.is_none_or(|lower| lower <= name) && upper.is_none_or(|upper| name <= upper)
 }
 
 fn int_min(stats: &Statistics) -> Option<i64> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bucket::{FileEntry, LogTable, Snapshot, Table};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use model::{Labels, Matcher, SeriesData, TenantId, Test, TimeRange};
+use model::{Labels, Matcher, Metrics, SeriesData, TenantId, Test, TimeRange};
 use wire::{LabelsRequest, Projection, SelectBudget, SelectError, SeriesRange, Taken};
 
 use crate::cache::{Entry, Key};
@@ -78,7 +78,7 @@ impl<'a> Query<'a> {
         matchers: &[Matcher],
         min_version: Option<u64>,
     ) -> Result<Vec<SeriesData>, ScanError> {
-        let files = self.open_files(min_version, model::metric_names(matchers)).await?;
+        let files = self.open_files(min_version, &Metrics::of(matchers)).await?;
         let mut found = Found::new(self.budget, self.range, self.projection);
         // A part of the series is asked for once: the next question is about the next part.
         let asked = Asked { matchers, is_kept: self.within.is_none() };
@@ -101,7 +101,7 @@ impl<'a> Query<'a> {
         let selectors = if request.selectors.is_empty() { &everything[..] } else { &request.selectors };
         let mut found = Found::new(self.budget, self.range, self.projection);
         for matchers in selectors {
-            let files = self.open_files(request.min_table_version, model::metric_names(matchers)).await?;
+            let files = self.open_files(request.min_table_version, &Metrics::of(matchers)).await?;
             let asked = Asked { matchers, is_kept: false };
             let mut matches = std::pin::pin!(self.match_files(&files, &asked));
             while let Some(matched) = matches.next().await {
@@ -120,7 +120,7 @@ impl<'a> Query<'a> {
         name: Option<&str>,
         min_version: Option<u64>,
     ) -> Result<BTreeSet<String>, ScanError> {
-        let files = self.open_files(min_version, None).await?;
+        let files = self.open_files(min_version, &Metrics::Any).await?;
         let mut found = BTreeSet::new();
         let lists: Vec<_> = files.iter().map(|file| self.strings_of(file, name)).collect();
         let lists = futures::stream::iter(lists);
@@ -166,7 +166,7 @@ impl<'a> Query<'a> {
     async fn open_files(
         &self,
         min_version: Option<u64>,
-        metrics: Option<&[String]>,
+        metrics: &Metrics<'_>,
     ) -> Result<Vec<TableFile<'_>>, ScanError> {
         let Some(snapshot) = self.table.snapshot_at_least(min_version).await? else { return Ok(Vec::new()) };
         self.check_deadline()?;
@@ -202,7 +202,7 @@ impl<'a> Query<'a> {
     ) -> Result<FileMatch<'_>, ScanError> {
         let meta = &file.meta;
         let columns = (meta.leaf("min_time"), meta.leaf("max_time"), meta.leaf("metric"));
-        let metrics = model::metric_names(asked.matchers);
+        let metrics = &Metrics::of(asked.matchers);
         // Deletions are by labels that may not be wanted.
         let projection = if file.deleted.is_empty() { self.projection } else { &Projection::All };
         let question = asked.is_kept.then(|| Question::of(asked.matchers, projection));

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bucket::{FileEntry, Snapshot};
-use model::TimeRange;
+use model::{Metrics, TimeRange};
 use wire::Standing;
 
 /// The prints of ranges: each is made of the files that may hold samples of the range and of what is deleted from them.
@@ -14,7 +14,7 @@ pub(crate) fn of(snapshot: Option<&Snapshot>, ranges: &[TimeRange]) -> Standing 
     };
     let files: Vec<(&FileEntry, u64)> = snapshot.files().map(|file| (&**file, print_of(file))).collect();
     let print = |range: &TimeRange| {
-        let concerned = files.iter().filter(|(file, _)| file.stats.may_hold(*range, None));
+        let concerned = files.iter().filter(|(file, _)| file.stats.may_hold(*range, &Metrics::Any));
         // In any order: a snapshot does not promise one.
         concerned.fold(0u64, |sum, (_, print)| sum.wrapping_add(*print))
     };

@@ -2,7 +2,7 @@ use model::{Matcher, MatcherOp, TimeRange};
 use object_store::ObjectStoreExt as _;
 use wire::{Projection, Select as _, SelectBudget, SelectRequest};
 
-use crate::world::{DAY, HOUR, World, floats, is, scan_of, scrapes, tenant};
+use crate::world::{DAY, HOUR, World, floats, is, request, scan_of, scrapes, tenant};
 
 /// 4,000 series over two windows of one day and one of the next.
 async fn fleet() -> World {
@@ -93,10 +93,30 @@ async fn files_outside_of_the_time_or_without_the_metric_are_not_touched() {
         (vec![is("__name__", "metric_000")], TimeRange::new(DAY + 10 * HOUR, DAY + 20 * HOUR)),
         (vec![is("__name__", "zzz")], TimeRange::ALL),
         (vec![Matcher::new("__name__", MatcherOp::Regex, "aaa|nnn").unwrap()], TimeRange::ALL),
+        (vec![Matcher::new("__name__", MatcherOp::Regex, "(aaa|metrix)_.*").unwrap()], TimeRange::ALL),
     ] {
         assert!(world.select(matchers, range).await.series.is_empty());
         assert_eq!(data_bytes(&world), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn a_pattern_of_names_reads_what_may_begin_as_it_does() {
+    let world = fleet().await;
+    let size = world.table.snapshot().await.unwrap().unwrap().files().map(|file| file.size).max().unwrap();
+    let range = TimeRange::new(DAY + 30 * HOUR, DAY + 31 * HOUR);
+    let ask = async |pattern| {
+        let matchers = vec![Matcher::new("__name__", MatcherOp::Regex, pattern).unwrap()];
+        let cold = scan_of(&world.bucket);
+        world.store.take_requests();
+        let found = cold.select(&tenant(), &request(matchers, range)).await.unwrap();
+        (found.series.len(), data_bytes(&world).1)
+    };
+    let (n, bytes) = ask("metric_0(41|42)x?").await;
+    assert_eq!(n, 80);
+    let (all, whole) = ask(".*_04[12]x?").await;
+    assert_eq!(all, 80);
+    assert!(bytes * 3 < size && bytes < whole, "{bytes} against {whole} of {size}");
 }
 
 #[tokio::test]
