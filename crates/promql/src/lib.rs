@@ -19,6 +19,7 @@ mod plan;
 mod pretty;
 mod printer;
 mod projection;
+mod selects;
 mod signature;
 mod text;
 mod walk;
