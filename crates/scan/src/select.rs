@@ -212,16 +212,16 @@ impl<'a> Query<'a> {
                 found.push((*group, question.and_then(|question| file.kept_match(*group, question))));
             }
         }
-        let missing = found.iter().filter(|(_, kept)| kept.is_none()).map(|(group, _)| *group);
-        let rows = |group| plan::rows(meta.parquet(), group, columns.2, metrics);
-        let missing: Vec<_> = missing.map(|group| LabelGroup { group, rows: rows(group) }).collect();
         let mut taken = self.budget.bytes.hold(0)?;
-        let mut matching = Matching {
-            test: Test::of(asked.matchers),
-            projector: Projector::new(projection),
-            within: self.within,
-        };
-        let mut new = self.match_groups(file, missing, &mut matching, &mut taken).await?.into_iter();
+        let mut new = Vec::new().into_iter();
+        if found.iter().any(|(_, kept)| kept.is_none()) {
+            let missing = found.iter().filter(|(_, kept)| kept.is_none()).map(|(group, _)| *group);
+            let rows = |group| plan::rows(meta.parquet(), group, columns.2, metrics);
+            let missing = missing.map(|group| LabelGroup { group, rows: rows(group) }).collect();
+            let (test, projector) = (Test::of(asked.matchers), Projector::new(projection));
+            let mut matching = Matching { test, projector, within: self.within };
+            new = self.match_groups(file, missing, &mut matching, &mut taken).await?.into_iter();
+        }
         let mut groups = Vec::with_capacity(found.len());
         for (group, kept) in found {
             let matched = match kept {
