@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most bytes kept of footers, page indexes, labels, timelines and rows of floats.
+    /// The most bytes kept of footers, page indexes, labels, what matches them, timelines and rows of floats.
     pub cache_bytes: u64,
     /// How many files a query reads at once.
     pub concurrency: usize,
