@@ -13,7 +13,7 @@ use wire::{
 };
 
 use crate::Ingester;
-use crate::head::Selecting;
+use crate::head::{Candidates, Selecting, ShardHead};
 use crate::tenants::Shard;
 
 #[async_trait]
@@ -24,7 +24,10 @@ impl Select for Ingester {
         let mut n_heads = 0;
         for shard in self.shards_of(tenant) {
             let n_before = selecting.series.len();
-            self.select_shard(&shard, request, &mut selecting).await?;
+            self.check_deadline(&request.budget)?;
+            let mut candidates = selecting.candidates(&shard.state.lock().head)?;
+            let step = |head: &ShardHead, candidates: &mut _| selecting.step(head, candidates);
+            self.in_slices(&shard, &mut candidates, &request.budget, step).await?;
             n_heads += usize::from(selecting.series.len() > n_before);
         }
         // Read after the view was taken: what left the head before is in this version.
@@ -47,9 +50,13 @@ impl Select for Ingester {
     ) -> Result<Listed<Labels>, SelectError> {
         let mut found = Vec::new();
         for shard in self.shards_of(tenant) {
-            self.check_deadline(&request.budget)?;
-            let state = shard.state.lock();
-            found.extend(state.head.matching(&request.selectors, request.range, &request.budget)?);
+            let LabelsRequest { selectors, range, budget, .. } = request;
+            let mut candidates = shard.state.lock().head.named(selectors, budget)?;
+            let step = |head: &ShardHead, candidates: &mut Candidates<'_>| {
+                found.extend(head.matching(candidates, *range, budget)?);
+                Ok(())
+            };
+            self.in_slices(&shard, &mut candidates, budget, step).await?;
         }
         found.sort_unstable();
         found.dedup();
@@ -131,23 +138,22 @@ impl Select for Ingester {
 }
 
 impl Ingester {
-    /// Slice by slice, so that whoever pushes or asks does not wait for all of it. A series is read as it is at its
-    /// turn: what has left the head until then is in the version that is asked for afterwards.
-    async fn select_shard(
+    /// Looks at what was found of a shard slice by slice, so that whoever pushes or asks does not wait for all of it. A
+    /// series is read as it is at its turn: what has left the head until then is in the version asked for afterwards.
+    async fn in_slices<'b>(
         &self,
         shard: &Shard,
-        request: &SelectRequest,
-        selecting: &mut Selecting<'_>,
+        candidates: &mut Candidates<'b>,
+        budget: &SelectBudget,
+        mut step: impl FnMut(&ShardHead, &mut Candidates<'b>) -> Result<(), SelectError>,
     ) -> Result<(), SelectError> {
-        self.check_deadline(&request.budget)?;
-        let mut candidates = selecting.candidates(&shard.state.lock().head)?;
         while !candidates.is_done() {
-            self.check_deadline(&request.budget)?;
+            self.check_deadline(budget)?;
             {
                 let state = shard.state.lock();
-                let selected = selecting.step(&state.head, &mut candidates);
+                let done = step(&state.head, candidates);
                 MutexGuard::unlock_fair(state);
-                selected?;
+                done?;
             }
             if !candidates.is_done() {
                 runtime::yield_now().await;

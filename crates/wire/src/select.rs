@@ -224,10 +224,10 @@ pub struct SelectBudget {
     pub deadline: Option<Instant>,
 }
 
-/// What a series takes on its way from a select to an evaluation, besides its labels and samples: itself (88 bytes) and
+/// What a series takes on its way from a select to an evaluation, besides its labels and samples: itself (128 bytes) and
 /// as much again, first while two lists become one and then for its decoded form; its column (40); the allocations of
 /// its labels, its values and its columns.
-pub const SERIES_BYTES: u64 = 264;
+pub const SERIES_BYTES: u64 = 344;
 
 /// A limit and how much of it is used.
 #[derive(Debug)]

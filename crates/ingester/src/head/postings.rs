@@ -247,7 +247,7 @@ impl Postings {
             }
         }
         if n_lists > 1 || self.is_unsorted {
-            refs.sort_unstable();
+            sort(&mut refs);
         }
         refs
     }
@@ -266,6 +266,28 @@ impl Postings {
 fn grow<T>(list: &mut Vec<T>) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / 4).max(1));
+    }
+}
+
+/// Sorts refs and leaves each once. Those that lie close together are marked in a row of bits, which is then read.
+pub(super) fn sort(refs: &mut Vec<u32>) {
+    let (Some(min), Some(max)) = (refs.iter().copied().min(), refs.iter().copied().max()) else { return };
+    let n_words = (max - min) as usize / 64 + 1;
+    if n_words > refs.len() {
+        refs.sort_unstable();
+        refs.dedup();
+        return;
+    }
+    let mut words = vec![0u64; n_words];
+    for r in &*refs {
+        words[(r - min) as usize / 64] |= 1 << ((r - min) % 64);
+    }
+    refs.clear();
+    for (first, mut word) in (min..).step_by(64).zip(words) {
+        while word != 0 {
+            refs.push(first + word.trailing_zeros());
+            word &= word - 1;
+        }
     }
 }
 
@@ -394,6 +416,19 @@ mod tests {
         assert_eq!(postings.resolve(&up, &arena, Vec::new), [1, 2]);
         postings.sort();
         assert_eq!(postings.resolve(&up, &arena, Vec::new), [1, 2]);
+    }
+
+    #[test]
+    fn refs_are_sorted_each_once_whether_they_lie_close_together_or_not() {
+        for step in [1, 3, 64, 100, 1_000_000] {
+            let wanted: Vec<u32> = (5..300).map(|i| i * step).collect();
+            let mut refs: Vec<u32> = wanted.iter().rev().chain(&wanted[7..90]).copied().collect();
+            sort(&mut refs);
+            assert_eq!(refs, wanted, "{step}");
+        }
+        let mut ends = vec![u32::MAX, 0, u32::MAX];
+        sort(&mut ends);
+        assert_eq!(ends, [0, u32::MAX]);
     }
 
     #[test]

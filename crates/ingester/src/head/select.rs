@@ -9,6 +9,7 @@ use super::ShardHead;
 use super::gather::Gather;
 use super::generation::Generation;
 use super::label_maker::LabelMaker;
+use super::postings;
 use super::series::{HAS_HISTOGRAMS, Series};
 
 /// Samples that are read at a time, and series whatever they have of them.
@@ -130,23 +131,29 @@ impl ShardHead {
         Ok(series)
     }
 
-    /// The series that match one of the selectors (none: all) and have samples near the range, sorted.
-    pub fn matching(
+    /// The series that match one of the selectors (none: all), by ref, some of which may be gone.
+    pub fn named<'b>(
         &self,
         selectors: &[Vec<Matcher>],
+        budget: &'b SelectBudget,
+    ) -> Result<Candidates<'b>, SelectError> {
+        let refs = self.resolve_any(selectors);
+        let held = budget.bytes.hold(REF_BYTES * refs.len() as u64)?;
+        Ok(Candidates { refs, next: 0, per_slice: MAX_SLICE, _held: Some(held) })
+    }
+
+    /// Those of the next slice of the candidates that have samples near the range, in no order.
+    pub fn matching(
+        &self,
+        candidates: &mut Candidates<'_>,
         range: TimeRange,
         budget: &SelectBudget,
     ) -> Result<Vec<Labels>, SelectError> {
-        let mut matching = Vec::new();
-        for (run, series_ref) in self.in_order(self.resolve_any(selectors)) {
-            if !self.has_samples(series_ref, range) {
-                continue;
-            }
-            let labels = Labels::of_canonical_run(run);
-            budget.series.take(1)?;
-            budget.bytes.take(LABELS_BYTES + labels.run().len() as u64)?;
-            matching.push(labels);
-        }
+        let refs = candidates.next_slice().iter().filter(|series_ref| self.has_samples(**series_ref, range));
+        let runs = refs.filter_map(|series_ref| Some(self.series.run(self.series.get(*series_ref)?)));
+        let matching: Vec<Labels> = runs.map(Labels::of_canonical_run).collect();
+        budget.series.take_all(matching.iter().map(|_| 1))?;
+        budget.bytes.take_all(matching.iter().map(|labels| LABELS_BYTES + labels.run().len() as u64))?;
         Ok(matching)
     }
 
@@ -205,8 +212,7 @@ impl ShardHead {
             [one] => self.resolve(one),
             more => {
                 let mut refs: Vec<u32> = more.iter().flat_map(|matchers| self.resolve(matchers)).collect();
-                refs.sort_unstable();
-                refs.dedup();
+                postings::sort(&mut refs);
                 refs
             }
         }

@@ -81,7 +81,23 @@ pub(crate) fn select_to_wire(request: &SelectRequest) -> firn::SelectRequest {
         budget: Some(budget_to_wire(&request.budget)),
         min_table_version: request.min_table_version,
         within: request.within.as_ref().map(within_to_wire),
+        projection: projection_to_wire(&request.projection),
     }
+}
+
+fn projection_to_wire(projection: &Projection) -> Option<firn::Projection> {
+    let (without, names) = match projection {
+        Projection::All => return None,
+        Projection::Only(names) => (false, names),
+        Projection::Without(names) => (true, names),
+    };
+    Some(firn::Projection { without, names: names.to_vec() })
+}
+
+fn projection(projection: Option<firn::Projection>) -> Projection {
+    let Some(firn::Projection { without, mut names }) = projection else { return Projection::All };
+    names.sort_unstable();
+    if without { Projection::Without(names.into()) } else { Projection::Only(names.into()) }
 }
 
 pub(crate) fn select_request(
@@ -92,7 +108,7 @@ pub(crate) fn select_request(
         matchers: matchers(&request.matchers)?,
         range: TimeRange::new(request.start_ms, request.end_ms),
         within: request.within.as_ref().map(within).transpose()?,
-        projection: Projection::All,
+        projection: projection(request.projection),
         budget,
         min_table_version: request.min_table_version,
     })

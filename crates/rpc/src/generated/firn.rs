@@ -107,7 +107,7 @@ pub struct SelectStats {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Series {
-    /// A canonical label run. The same labels as in the series before: its continuation.
+    /// A canonical label run. The same labels, and the same identity, as in the series before: its continuation.
     #[prost(bytes = "bytes", tag = "1")]
     pub labels: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "2")]
@@ -118,6 +118,9 @@ pub struct Series {
     /// Histogram samples, one after the other, in the form of docs/format/batch.md.
     #[prost(bytes = "bytes", tag = "4")]
     pub histograms: ::prost::bytes::Bytes,
+    /// The identity, 16 bytes in little-endian order, where the labels are not all there; then series come in no order.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub id: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Column {
@@ -357,6 +360,18 @@ pub struct SelectRequest {
     /// All when absent.
     #[prost(message, optional, tag = "6")]
     pub within: ::core::option::Option<SeriesRange>,
+    /// All labels when absent.
+    #[prost(message, optional, tag = "7")]
+    pub projection: ::core::option::Option<Projection>,
+}
+/// Which labels of the series are looked at, besides the metric's name. An answer may ignore it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Projection {
+    /// These, or all but these.
+    #[prost(bool, tag = "1")]
+    pub without: bool,
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LabelsRequest {

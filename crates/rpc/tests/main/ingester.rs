@@ -47,6 +47,22 @@ fn a_select_from_afar_is_what_a_select_nearby_is() {
     });
 }
 
+#[tokio::test]
+async fn which_labels_are_looked_at_is_said_to_who_answers() {
+    let near = Near::new();
+    let process = ingester(&near, &Config::default()).await;
+    let client = client(&process, &Config::default());
+    let names: Arc<[String]> = ["job", "zone"].map(str::to_string).into();
+    let all = [Projection::All, Projection::Only(Arc::clone(&names)), Projection::Without(names)];
+    for projection in all {
+        let request = SelectRequest { projection, ..select_all(&SelectBudget::unlimited()) };
+        near.select(&tenant(), &request).await.unwrap();
+        client.select(&tenant(), &request).await.unwrap();
+        let [.., close, far] = &near.whats()[..] else { panic!("nobody was asked") };
+        assert_eq!(far, close);
+    }
+}
+
 #[test]
 fn lists_from_afar_are_what_lists_nearby_are() {
     let made = (

@@ -54,8 +54,21 @@ fn timeline() -> impl Strategy<Value = Arc<[i64]>> {
     prop::collection::btree_set(any::<i64>(), 0..6).prop_map(|set| set.into_iter().collect())
 }
 
-/// Sorted series, some of which share their timelines.
+/// Series, some of which share their timelines: sorted, or in any order and with a few of their labels.
 pub(crate) fn series() -> impl Strategy<Value = Vec<SeriesData>> {
+    (whole_series(), any::<bool>()).prop_map(|(mut series, is_projected)| {
+        if is_projected {
+            series.reverse();
+            for one in &mut series {
+                one.id = Some(one.labels.id());
+                one.labels = one.labels.without(|name| !name.starts_with('a'));
+            }
+        }
+        series
+    })
+}
+
+fn whole_series() -> impl Strategy<Value = Vec<SeriesData>> {
     let one = (
         labels(),
         prop::collection::vec((0..3usize, prop::collection::vec(float(), 6)), 0..4),
@@ -139,7 +152,7 @@ pub(crate) fn head_stats() -> impl Strategy<Value = HeadStats> {
 pub(crate) fn said(series: &[SeriesData]) -> String {
     let mut text = String::new();
     for one in series {
-        text += &format!("{} {:?} {:?}", one.labels, one.starts, one.histograms);
+        text += &format!("{} {:?} {:?} {:?}", one.labels, one.id, one.starts, one.histograms);
         for column in &one.floats {
             let bits: Vec<u64> = column.values.iter().map(|value| value.to_bits()).collect();
             text += &format!(" {:?} {bits:?}", column.timeline);

@@ -166,7 +166,10 @@ pub(crate) fn charge(series: &[SeriesData], budget: &SelectBudget) -> Result<(),
 impl Select for Near {
     async fn select(&self, tenant: &TenantId, request: &SelectRequest) -> Result<Selected, SelectError> {
         let (matchers, TimeRange { start, end }) = (selector(&request.matchers), request.range);
-        self.note(format!("select {tenant} {matchers} {start} {end} {:?}", request.min_table_version)).await;
+        let SelectRequest { min_table_version, projection, .. } = request;
+        let what = format!("select {tenant} {matchers} {start} {end} {min_table_version:?}");
+        let what = if *projection == Projection::All { what } else { format!("{what} {projection:?}") };
+        self.note(what).await;
         self.select_fails()?;
         let selected = self.selected.lock().clone();
         charge(&selected.series, &request.budget)?;

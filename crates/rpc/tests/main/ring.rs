@@ -17,8 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use wire::{
-    Admin, MetadataRequest, Push, PushError, Pushed, RefusalReason, Select, SelectBudget, SelectError,
-    SelectStats, Selected,
+    Admin, MetadataRequest, Projection, Push, PushError, Pushed, RefusalReason, Select, SelectBudget,
+    SelectError, SelectRequest, SelectStats, Selected,
 };
 
 use crate::made;
@@ -258,6 +258,38 @@ async fn a_select_asks_everyone_and_joins_what_they_say() {
     let merged = selected.series[0].clone().merged();
     assert_eq!(merged.floats[0].samples().collect::<Vec<_>>(), [(1, 1.0), (2, 2.0)]);
     assert_eq!((budget.series.used(), budget.samples.used()), (4, 4));
+}
+
+#[tokio::test]
+async fn series_without_their_labels_are_joined_by_what_they_are() {
+    let world = World::of(3).await;
+    let projected = |name: &str, samples: &[(i64, f64)]| {
+        let mut one = series(name, samples);
+        one.id = Some(one.labels.id());
+        one.labels = Labels::empty();
+        one
+    };
+    // Each has all of it but for what it missed; one knows of no projection.
+    let answers = [
+        vec![projected("b", &[(1, 1.0), (2, 2.0)]), projected("a", &[(1, 5.0)])],
+        vec![projected("a", &[(1, 5.0), (2, 6.0)])],
+        vec![series("a", &[(1, 5.0)]), series("b", &[(2, 2.0), (3, 3.0)])],
+    ];
+    for (near, series) in world.nears.iter().zip(answers) {
+        near.selected.lock().series = series;
+    }
+    let names = Projection::Only(Arc::from(["job".to_string()]));
+    let request = SelectRequest { projection: names, ..select_all(&SelectBudget::unlimited()) };
+    let selected = world.select().select(&tenant(), &request).await.unwrap();
+    let of = |name: &str| {
+        let id = Labels::from_pairs([("__name__", name)]).id();
+        let found: Vec<_> = selected.series.iter().filter(|one| one.identity() == id).collect();
+        assert_eq!(found.len(), 1, "{name}");
+        found[0].clone().merged().floats[0].samples().collect::<Vec<_>>()
+    };
+    assert_eq!(selected.series.len(), 2);
+    assert_eq!(of("a"), [(1, 5.0), (2, 6.0)]);
+    assert_eq!(of("b"), [(1, 1.0), (2, 2.0), (3, 3.0)]);
 }
 
 #[tokio::test]
