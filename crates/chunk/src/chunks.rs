@@ -1,6 +1,6 @@
 use model::{Counts, Histogram, HistogramPoint, SeriesData};
 
-use crate::{histogram, xor};
+use crate::{histogram, xor, xor2};
 
 /// The most samples of a chunk: Prometheus cuts its own there, and readers keep that many decoded.
 pub const SAMPLES_MAX: usize = 120;
@@ -17,6 +17,12 @@ pub enum Encoding {
     Histogram = 2,
     /// Native histograms with float counts.
     FloatHistogram = 3,
+    /// Floats with start timestamps.
+    Xor2 = 4,
+    /// Native histograms with integer counts and start timestamps.
+    HistogramSt = 5,
+    /// Native histograms with float counts and start timestamps.
+    FloatHistogramSt = 6,
 }
 
 /// A run of samples.
@@ -41,13 +47,21 @@ pub struct Chunks<'a> {
     cell: usize,
     histograms: &'a [HistogramPoint],
     floats: Vec<(i64, f64)>,
+    /// Whether start timestamps are told where there are some.
+    with_starts: bool,
 }
 
 /// The samples of a series as chunks, in order of time. Of a float and a histogram at the same time the histogram
 /// counts, as in queries. The columns of the series must follow one another ([`SeriesData::merged`]).
 pub fn chunks(series: &SeriesData) -> Chunks<'_> {
     let floats = Vec::with_capacity(SAMPLES_MAX);
-    Chunks { series, column: 0, cell: 0, histograms: &series.histograms, floats }
+    Chunks { series, column: 0, cell: 0, histograms: &series.histograms, floats, with_starts: false }
+}
+
+/// The same with start timestamps, for readers who know the encodings that have them. What has none is encoded as
+/// without.
+pub fn chunks_with_starts(series: &SeriesData) -> Chunks<'_> {
+    Chunks { with_starts: true, ..chunks(series) }
 }
 
 impl Iterator for Chunks<'_> {
@@ -88,15 +102,31 @@ impl Chunks<'_> {
             self.cell += 1;
         }
         let max_time = floats.last().map_or(min_time, |(time, _)| *time);
-        let chunk = Chunk { encoding: Encoding::Xor, min_time, max_time, data: xor::encode(&floats) };
+        let starts = self.starts_of(&floats);
+        let (encoding, data) = match starts.iter().any(|start| *start != 0) {
+            true => (Encoding::Xor2, xor2::encode(&floats, &starts)),
+            false => (Encoding::Xor, xor::encode(&floats)),
+        };
+        let chunk = Chunk { encoding, min_time, max_time, data };
         self.floats = floats;
         chunk
+    }
+
+    /// Of each float since when it counts, if that is wanted and of any series known.
+    fn starts_of(&self, floats: &[(i64, f64)]) -> Vec<i64> {
+        let starts = &self.series.starts;
+        if !self.with_starts || starts.is_empty() {
+            return Vec::new();
+        }
+        let known = |time: &i64| starts.binary_search_by_key(time, |(at, _)| *at).ok();
+        floats.iter().map(|(time, _)| known(time).map_or(0, |at| starts[at].1)).collect()
     }
 
     /// Histograms before the next float, as many as belong together.
     fn histogram_chunk(&mut self) -> Chunk {
         self.skip_floats_beside();
         let mut taken: Vec<histogram::At<'_>> = Vec::new();
+        let mut starts = Vec::new();
         while let Some((point, rest)) = self.histograms.split_first() {
             let belongs = taken.last().is_none_or(|(_, last)| histogram::continues(last, &point.histogram));
             let is_next =
@@ -105,15 +135,21 @@ impl Chunks<'_> {
                 break;
             }
             taken.push((point.timestamp, &point.histogram));
+            starts.push(point.start_timestamp);
             self.histograms = rest;
             self.skip_float_at(point.timestamp);
         }
-        let encoding = match taken.first().map(|(_, first)| &first.counts) {
-            Some(Counts::Float { .. }) => Encoding::FloatHistogram,
-            _ => Encoding::Histogram,
+        let has_starts = self.with_starts && starts.iter().any(|start| *start != 0);
+        let is_float =
+            matches!(taken.first(), Some((_, first)) if matches!(first.counts, Counts::Float { .. }));
+        let encoding = match (is_float, has_starts) {
+            (false, false) => Encoding::Histogram,
+            (true, false) => Encoding::FloatHistogram,
+            (false, true) => Encoding::HistogramSt,
+            (true, true) => Encoding::FloatHistogramSt,
         };
         let (min_time, max_time) = (taken.first().map_or(0, |at| at.0), taken.last().map_or(0, |at| at.0));
-        Chunk { encoding, min_time, max_time, data: histogram::encode(&taken) }
+        Chunk { encoding, min_time, max_time, data: histogram::encode(&taken, has_starts.then_some(&starts)) }
     }
 
     fn skip_floats_beside(&mut self) {

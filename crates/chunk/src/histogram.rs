@@ -3,6 +3,7 @@
 use model::{BucketSpan, Counts, Histogram, ResetHint};
 
 use crate::bits::Bits;
+use crate::starts::Starts;
 use crate::varbit::{put_int, put_uint};
 use crate::xor::Xor;
 
@@ -55,13 +56,22 @@ fn all_at_most<T: PartialOrd>(last: &[T], next: &[T]) -> bool {
     last.len() == next.len() && last.iter().zip(next).all(|(a, b)| a <= b)
 }
 
-/// The bytes of a chunk. The caller gives 1 to 65,535 histograms of which each [`continues`] the one before.
-pub(crate) fn encode(samples: &[At<'_>]) -> Vec<u8> {
+/// The bytes of a chunk. The caller gives 1 to 127 histograms of which each [`continues`] the one before, and
+/// their start timestamps if these are to be told.
+pub(crate) fn encode(samples: &[At<'_>], starts: Option<&Vec<i64>>) -> Vec<u8> {
     let Some((&(time, first), rest)) = samples.split_first() else { return Vec::new() };
     let mut bytes = Vec::with_capacity(64 + 8 * samples.len());
     bytes.extend_from_slice(&(samples.len() as u16).to_be_bytes());
-    bytes.push(flags(first));
+    match starts {
+        None => bytes.push(flags(first)),
+        // The flags are the highest bits of the number, and what there is of starts stands in their place.
+        Some(_) => {
+            bytes[0] |= flags(first);
+            bytes.push(0);
+        }
+    }
     let mut out = Bits::after(bytes);
+    let mut told = Told { starts, written: Starts::default(), index: 0, time_before: 0 };
     if first.is_stale() {
         // Nothing but the sum has a meaning.
         put_layout(&mut out, &Histogram::stale());
@@ -71,7 +81,8 @@ pub(crate) fn encode(samples: &[At<'_>]) -> Vec<u8> {
             Counts::Float { .. } => (0..2).for_each(|_| out.put_f64(0.0)),
         }
         out.put_f64(first.sum);
-        return out.into_bytes();
+        told.put(&mut out, time);
+        return told.finish(out);
     }
     put_layout(&mut out, first);
     put_int(&mut out, time);
@@ -79,20 +90,53 @@ pub(crate) fn encode(samples: &[At<'_>]) -> Vec<u8> {
     match &first.counts {
         Counts::Int { .. } => {
             let mut state = IntState::put_first(&mut out, first);
+            told.put(&mut out, time);
             rest.iter().for_each(|&(time, histogram)| {
                 steps.put(&mut out, time);
                 state.put(&mut out, histogram);
+                told.put(&mut out, time);
             });
         }
         Counts::Float { .. } => {
             let mut state = FloatState::put_first(&mut out, first);
+            told.put(&mut out, time);
             rest.iter().for_each(|&(time, histogram)| {
                 steps.put(&mut out, time);
                 state.put(&mut out, histogram);
+                told.put(&mut out, time);
             });
         }
     }
-    out.into_bytes()
+    told.finish(out)
+}
+
+/// Where the byte about start timestamps lies.
+const HEADER_AT: usize = 2;
+
+/// Start timestamps behind histograms, where they are told.
+struct Told<'a> {
+    starts: Option<&'a Vec<i64>>,
+    written: Starts,
+    index: usize,
+    time_before: i64,
+}
+
+impl Told<'_> {
+    /// Behind the next histogram, which is at `time`.
+    fn put(&mut self, out: &mut Bits, time: i64) {
+        if let Some(start) = self.starts.and_then(|starts| starts.get(self.index)) {
+            self.written.put(out, self.index, (time, self.time_before), *start);
+        }
+        (self.index, self.time_before) = (self.index + 1, time);
+    }
+
+    fn finish(self, out: Bits) -> Vec<u8> {
+        let mut bytes = out.into_bytes();
+        if let Some(header) = bytes.get_mut(HEADER_AT).filter(|_| self.starts.is_some()) {
+            *header = self.written.header();
+        }
+        bytes
+    }
 }
 
 fn flags(first: &Histogram) -> u8 {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use system_tests::{
-    Child, Cluster, ClusterOptions, Firn, Storage, free_port, get, get_json, now_ms, part, seconds,
+    Child, Cluster, ClusterOptions, Firn, Storage, free_port, get, get_json, now_ms, part, post, seconds,
     wait_until,
 };
 
@@ -108,8 +108,86 @@ fn compare_readers(binary: &Path, dir: &Path, truth: &Firn, url: &str, from: i64
     }
 }
 
+/// Of counters and histograms that began again and again, and of such that never said when they began.
+#[test]
+fn start_timestamps_travel_to_a_prometheus_in_chunks() {
+    let Some(binary) = part("bin/prometheus") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let firn = start(&dir, &[]);
+    let from = now_ms() / INTERVAL_MS * INTERVAL_MS - 400 * INTERVAL_MS;
+    for half in [0..200, 200..400] {
+        let headers = [("Content-Type", "application/json")];
+        let body = started(from, half.clone()).to_string();
+        let url = format!("{}/api/v1/otlp/v1/metrics", firn.url());
+        let answer = post(&url, &headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        if half.start == 0 {
+            firn.flush_all().unwrap();
+        }
+    }
+    let features = "--enable-feature=promql-experimental-functions,st-storage,use-start-timestamps";
+    let reader = Reader::start_with(&binary, dir.path(), "started", firn.url(), &[features]);
+    let queries = [
+        "start_timestamp(read_started_total)",
+        "start_timestamp(read_waited)",
+        "start_timestamp(read_ever_total)",
+        "read_waited",
+        "rate(read_started_total[10m])",
+        "increase(read_waited[5m])",
+        "resets(read_started_total[1h])",
+    ];
+    let to = from + 399 * INTERVAL_MS;
+    let mut wrong = Vec::new();
+    let n = differences(&firn, &reader, &queries, (from, to), &mut wrong, "started");
+    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(n > 200, "{n}");
+    // Not all the same, and not all unknown.
+    let starts = |query: &str| {
+        let (from, to) = (seconds(from), seconds(to));
+        let parameters = [("query", query), ("start", from.as_str()), ("end", &to), ("step", "15")];
+        let answer = get_json(&format!("{}/api/v1/query_range", reader.url), &parameters).unwrap();
+        let values = answer["data"]["result"][0]["values"].as_array().unwrap().clone();
+        values.iter().map(|one| one[1].to_string()).collect::<std::collections::BTreeSet<String>>().len()
+    };
+    assert_eq!(
+        (starts("start_timestamp(read_started_total)"), starts("start_timestamp(read_waited)")),
+        (8, 8)
+    );
+    println!("started: {} queries, {n} values compared", queries.len());
+}
+
+/// Scrapes as OpenTelemetry tells them; everything begins again each fifty of them.
+fn started(from: i64, scrapes: std::ops::Range<i64>) -> Value {
+    let nanos = |ms: i64| format!("{ms}000000");
+    let begin = |i: i64| nanos(from - 7_000 + i / 50 * 50 * INTERVAL_MS);
+    let at = |i: i64| nanos(from + i * INTERVAL_MS);
+    let sum = |i: i64| json!({"startTimeUnixNano": begin(i), "timeUnixNano": at(i), "asDouble": i % 50 * 3});
+    let ever = |i: i64| json!({"timeUnixNano": at(i), "asDouble": i});
+    let histogram = |i: i64| {
+        let n = i % 50;
+        json!({
+            "startTimeUnixNano": begin(i), "timeUnixNano": at(i), "count": (3 * n).to_string(), "sum": n as f64,
+            "scale": 1, "zeroCount": n.to_string(),
+            "positive": {"offset": 2, "bucketCounts": [n.to_string(), n.to_string()]}
+        })
+    };
+    let all = |point: &dyn Fn(i64) -> Value| scrapes.clone().map(point).collect::<Vec<Value>>();
+    let counter = |name: &str, points: Vec<Value>| json!({"name": name, "sum": {"aggregationTemporality": 2, "isMonotonic": true, "dataPoints": points}});
+    let waited = json!({"aggregationTemporality": 2, "dataPoints": all(&histogram)});
+    let metrics = json!([
+        counter("read_started", all(&sum)),
+        counter("read_ever", all(&ever)),
+        {"name": "read_waited", "exponentialHistogram": waited}
+    ]);
+    json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]})
+}
+
 impl Reader {
     fn start(binary: &Path, dir: &Path, name: &str, url: &str) -> Reader {
+        Reader::start_with(binary, dir, name, url, &[])
+    }
+
+    fn start_with(binary: &Path, dir: &Path, name: &str, url: &str, flags: &[&str]) -> Reader {
         let port = free_port();
         let dir = dir.join(name);
         fs::create_dir(&dir).unwrap();
@@ -120,7 +198,8 @@ impl Reader {
         command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(flags);
         let child = Child::start(name, command, &dir).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let is_ready = || get(&format!("{url}/-/ready"), &[]).ok().filter(|answer| answer.status == 200);

@@ -11,12 +11,89 @@ pub(crate) enum Sample {
 }
 
 pub(crate) fn decode(chunk: &Chunk) -> Vec<Sample> {
+    decode_with_starts(chunk).into_iter().map(|(sample, _)| sample).collect()
+}
+
+/// Each with its start timestamp, 0 for unknown.
+pub(crate) fn decode_with_starts(chunk: &Chunk) -> Vec<(Sample, i64)> {
     let n = u16::from_be_bytes([chunk.data[0], chunk.data[1]]) as usize;
+    let (few, flags, header) = (n & 0x3FFF, chunk.data[0], chunk.data[2]);
+    let unknown = |samples: Vec<Sample>| samples.into_iter().map(|sample| (sample, 0)).collect();
     match chunk.encoding {
-        Encoding::Xor => floats(&chunk.data[2..], n),
-        Encoding::Histogram => histograms(&chunk.data[3..], n, chunk.data[2], false),
-        Encoding::FloatHistogram => histograms(&chunk.data[3..], n, chunk.data[2], true),
+        Encoding::Xor => unknown(floats(&chunk.data[2..], n)),
+        Encoding::Histogram => histograms(&chunk.data[3..], n, header, false, None),
+        Encoding::FloatHistogram => histograms(&chunk.data[3..], n, header, true, None),
+        Encoding::Xor2 => floats2(&chunk.data[3..], n, header),
+        Encoding::HistogramSt => histograms(&chunk.data[3..], few, flags, false, Some(header)),
+        Encoding::FloatHistogramSt => histograms(&chunk.data[3..], few, flags, true, Some(header)),
     }
+}
+
+/// Start timestamps as they are read, by the byte that tells what there is.
+struct Starts {
+    header: u8,
+    start: i64,
+    distance: i64,
+}
+
+impl Starts {
+    fn next(&mut self, reader: &mut Reader<'_>, i: usize, time: i64, before: i64) -> i64 {
+        let changed_at = (self.header & 0x7F) as usize;
+        if i == 0 && self.header & 0x80 != 0 {
+            self.start = time.wrapping_sub(reader.varint());
+        } else if i > 0 && changed_at > 0 && i >= changed_at {
+            self.distance = self.distance.wrapping_add(reader.int());
+            self.start = before.wrapping_sub(self.distance);
+        }
+        self.start
+    }
+}
+
+fn floats2(bytes: &[u8], n: usize, header: u8) -> Vec<(Sample, i64)> {
+    let mut reader = Reader { bytes, at: 0 };
+    let mut starts = Starts { header, start: 0, distance: 0 };
+    let mut samples = Vec::new();
+    let (mut time, mut step, mut xor) = (0i64, 0i64, Xor::default());
+    for i in 0..n {
+        let before = time;
+        // None stands for a stale marker.
+        let value = match i {
+            0 => {
+                time = reader.varint();
+                let first = reader.bits(64);
+                xor.bits = if first == STALE_NAN { 0 } else { first };
+                Some(first)
+            }
+            1 => {
+                step = reader.uvarint() as i64;
+                xor.after_a_step(&mut reader)
+            }
+            _ => match reader.ones(5) {
+                0 => Some(xor.bits),
+                1 => {
+                    let is_new = reader.bits(1) == 1;
+                    Some(xor.change(&mut reader, is_new))
+                }
+                5 => None,
+                ones => {
+                    let change = match ones {
+                        2 => (reader.bits(13) << 51) as i64 >> 51,
+                        3 => (reader.bits(20) << 44) as i64 >> 44,
+                        _ => reader.bits(64) as i64,
+                    };
+                    step = step.wrapping_add(change);
+                    xor.after_a_step(&mut reader)
+                }
+            },
+        };
+        if i > 0 {
+            time = time.wrapping_add(step);
+        }
+        let start = starts.next(&mut reader, i, time, before);
+        samples.push((Sample::Float(time, value.unwrap_or(STALE_NAN)), start));
+    }
+    assert!(reader.is_at_the_end());
+    samples
 }
 
 struct Reader<'a> {
@@ -91,6 +168,29 @@ struct Xor {
 }
 
 impl Xor {
+    /// A value of a chunk of the second kind whose distance in time is another one.
+    fn after_a_step(&mut self, reader: &mut Reader<'_>) -> Option<u64> {
+        match reader.ones(3) {
+            0 => Some(self.bits),
+            3 => None,
+            ones => Some(self.change(reader, ones == 2)),
+        }
+    }
+
+    fn change(&mut self, reader: &mut Reader<'_>, is_new: bool) -> u64 {
+        if is_new {
+            let leading = reader.bits(5) as u32;
+            let n = match reader.bits(6) as u32 {
+                0 => 64,
+                n => n,
+            };
+            self.window = (leading, 64 - leading - n);
+        }
+        let (leading, trailing) = self.window;
+        self.bits ^= reader.bits(64 - leading - trailing) << trailing;
+        self.bits
+    }
+
     fn next(&mut self, reader: &mut Reader<'_>) -> u64 {
         if reader.bits(1) == 1 {
             if reader.bits(1) == 1 {
@@ -130,7 +230,8 @@ fn floats(bytes: &[u8], n: usize) -> Vec<Sample> {
     samples
 }
 
-fn histograms(bytes: &[u8], n: usize, flags: u8, is_float: bool) -> Vec<Sample> {
+fn histograms(bytes: &[u8], n: usize, flags: u8, is_float: bool, starts: Option<u8>) -> Vec<(Sample, i64)> {
+    let mut starts = Starts { header: starts.unwrap_or(0), start: 0, distance: 0 };
     let mut reader = Reader { bytes, at: 0 };
     let layout = layout(&mut reader);
     let n_buckets = |spans: &[BucketSpan]| spans.iter().map(|span| span.length as usize).sum::<usize>();
@@ -143,6 +244,7 @@ fn histograms(bytes: &[u8], n: usize, flags: u8, is_float: bool) -> Vec<Sample> 
     };
     let mut samples = Vec::new();
     for i in 0..n {
+        let before = time;
         if i > 0 {
             step = step.wrapping_add(reader.int());
             time = time.wrapping_add(step);
@@ -153,7 +255,9 @@ fn histograms(bytes: &[u8], n: usize, flags: u8, is_float: bool) -> Vec<Sample> 
             _ if i > 0 => ResetHint::No,
             _ => ResetHint::Unknown,
         };
-        samples.push(Sample::Histogram(time, Histogram { counts, sum, reset_hint, ..layout.clone() }));
+        let start = starts.next(&mut reader, i, time, before);
+        let histogram = Histogram { counts, sum, reset_hint, ..layout.clone() };
+        samples.push((Sample::Histogram(time, histogram), start));
     }
     assert!(reader.is_at_the_end());
     samples

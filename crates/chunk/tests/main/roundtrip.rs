@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use chunk::{SAMPLES_MAX, chunks};
+use chunk::{SAMPLES_MAX, chunks, chunks_with_starts};
 use model::{
     BucketSpan, CUSTOM_BUCKETS_SCHEMA, Counts, FloatColumn, Histogram, HistogramPoint, Labels, ResetHint,
     SeriesData,
 };
 use proptest::prelude::*;
 
-use crate::decode::{Sample, decode};
+use crate::decode::{Sample, decode, decode_with_starts};
 
 /// Times in order, with steps of every size that has an encoding of its own.
 fn times(n: usize) -> impl Strategy<Value = Vec<i64>> {
@@ -156,6 +156,41 @@ fn check(series: &SeriesData) -> usize {
     n_chunks
 }
 
+/// With start timestamps everything else is as without, and each sample has its own.
+fn check_starts(mut series: SeriesData, starts: &[i64]) {
+    let times: Vec<i64> = series.floats.iter().flat_map(FloatColumn::samples).map(|(time, _)| time).collect();
+    let known = |start: &i64| *start != 0;
+    series.starts =
+        times.iter().copied().zip(starts.iter().copied()).filter(|(_, start)| known(start)).collect();
+    for (point, start) in series.histograms.iter_mut().zip(starts) {
+        point.start_timestamp = *start;
+    }
+    let expected: Vec<Sample> = chunks(&series).flat_map(|chunk| decode(&chunk)).collect();
+    let found: Vec<(Sample, i64)> =
+        chunks_with_starts(&series).flat_map(|chunk| decode_with_starts(&chunk)).collect();
+    let samples: Vec<Sample> = found.iter().map(|(sample, _)| sample.clone()).collect();
+    // NaNs are equal to themselves here.
+    assert_eq!(format!("{samples:?}"), format!("{expected:?}"));
+    let found: Vec<i64> = found.into_iter().map(|(_, start)| start).collect();
+    let n = found.len();
+    assert_eq!(found, starts[..n]);
+    let has_own = chunks_with_starts(&series).any(|chunk| chunk.encoding as u8 > 3);
+    assert_eq!(has_own, starts[..n].iter().any(known), "what has none is encoded as without");
+}
+
+/// Starts that stay for a while, are unknown, or go along with the samples.
+fn starts() -> impl Strategy<Value = Vec<i64>> {
+    let one = prop_oneof![
+        2 => Just(0i64),
+        3 => Just(1_000_000_000i64),
+        2 => -2_000_000_000_000i64..2_000_000_000_000,
+        1 => any::<i64>()
+    ];
+    prop::collection::vec((one, 1..60usize), 260).prop_map(|runs| {
+        runs.into_iter().flat_map(|(start, n)| std::iter::repeat_n(start, n)).take(260).collect()
+    })
+}
+
 fn time_of(sample: &Sample) -> i64 {
     match sample {
         Sample::Float(time, _) | Sample::Histogram(time, _) => *time,
@@ -201,6 +236,19 @@ proptest! {
         let n = values.len();
         let n_chunks = check(&series(times.into_iter().zip(values).collect(), Vec::new()));
         prop_assert_eq!(n_chunks, n.div_ceil(SAMPLES_MAX));
+    }
+
+    #[test]
+    fn start_timestamps_come_back(
+        times in times(260),
+        values in prop::collection::vec(float(), 0..260),
+        integers in histogram(false),
+        floats in histogram(true),
+        starts in starts(),
+    ) {
+        check_starts(series(times.iter().copied().zip(values).collect(), Vec::new()), &starts);
+        check_starts(series(Vec::new(), times.iter().copied().zip(integers).collect()), &starts);
+        check_starts(series(Vec::new(), times.into_iter().zip(floats).collect()), &starts);
     }
 
     #[test]

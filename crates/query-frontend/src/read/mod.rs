@@ -26,6 +26,9 @@ const REQUEST_BYTES_MAX: usize = 32 << 20;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-read-version");
 
+/// The first version of Prometheus that reads start timestamps of floats and of histograms in chunks.
+const STARTS_SINCE: (u32, u32) = (3, 14);
+
 /// The forms of answers by their numbers in `ReadRequest.ResponseType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -67,7 +70,7 @@ impl Reads {
                 ("application/x-protobuf", Some("snappy"), body)
             }
             Form::StreamedXorChunks => {
-                let encoder = streamed::Frames::new(config.max_bytes_in_frame);
+                let encoder = streamed::Frames::new(config.max_bytes_in_frame, knows_starts(headers));
                 let body = Answer::new(queries, encoder, place).body("remote read").await.map_err(failed)?;
                 ("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse", None, body)
             }
@@ -87,6 +90,16 @@ impl Reads {
         let wanted = Wanted { tenants: tenants.clone(), selectors: vec![matchers], range };
         Pages::new(self.deps.querier.clone(), self.deps.memory.clone(), wanted)
     }
+}
+
+/// Whether the reader says that it is a Prometheus which knows chunks with start timestamps. A request has no word for
+/// it, and other readers fail at an encoding that they do not know.
+fn knows_starts(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let Some(version) = agent.strip_prefix("Prometheus/") else { return false };
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    let (Some(Some(major)), Some(Some(minor))) = (numbers.next(), numbers.next()) else { return false };
+    (major, minor) >= STARTS_SINCE
 }
 
 async fn unpack(body: Body) -> Result<ReadRequest, ApiError> {

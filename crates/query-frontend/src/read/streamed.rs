@@ -1,6 +1,6 @@
 //! The answer in frames: a length, a checksum and a `prometheus.ChunkedReadResponse` with chunks of one series.
 
-use chunk::{Chunk, chunks};
+use chunk::{Chunk, chunks, chunks_with_starts};
 use model::SeriesData;
 use wire::QueryError;
 
@@ -10,37 +10,44 @@ use crate::raw::Encode;
 /// Makes frames.
 pub(super) struct Frames {
     max_bytes: usize,
+    with_starts: bool,
 }
 
 impl Frames {
-    /// Frames of at most so many bytes, unless a single chunk has more.
-    pub(super) fn new(max_bytes: usize) -> Frames {
-        Frames { max_bytes }
+    /// Frames of at most so many bytes, unless a single chunk has more; with start timestamps for readers who know the
+    /// chunks that have them.
+    pub(super) fn new(max_bytes: usize, with_starts: bool) -> Frames {
+        Frames { max_bytes, with_starts }
     }
 }
 
 impl Encode for Frames {
     fn page(&mut self, query: usize, series: &[SeriesData]) -> Result<Vec<u8>, QueryError> {
         let mut out = Vec::new();
-        series.iter().for_each(|series| put_frames(&mut out, query, series, self.max_bytes));
+        series.iter().for_each(|series| self.put(&mut out, query, series));
         Ok(out)
     }
 }
 
-/// Readers look at the first series of a frame only, so each has a frame of its own, or several.
-fn put_frames(out: &mut Vec<u8>, query: usize, series: &SeriesData, max_bytes: usize) {
-    let run = series.labels.run();
-    let mut encoded = Vec::new();
-    for chunk in chunks(series) {
-        let message = message(&chunk);
-        if !encoded.is_empty() && run.len() + encoded.len() + delimited_len(message.len()) > max_bytes {
-            put_frame(out, query, run, &encoded);
-            encoded.clear();
+impl Frames {
+    /// Readers look at the first series of a frame only, so each has a frame of its own, or several.
+    fn put(&self, out: &mut Vec<u8>, query: usize, series: &SeriesData) {
+        let run = series.labels.run();
+        let mut encoded = Vec::new();
+        let chunks = if self.with_starts { chunks_with_starts(series) } else { chunks(series) };
+        for chunk in chunks {
+            let message = message(&chunk);
+            if !encoded.is_empty()
+                && run.len() + encoded.len() + delimited_len(message.len()) > self.max_bytes
+            {
+                put_frame(out, query, run, &encoded);
+                encoded.clear();
+            }
+            put_bytes(&mut encoded, 2, &message);
         }
-        put_bytes(&mut encoded, 2, &message);
-    }
-    if !encoded.is_empty() {
-        put_frame(out, query, run, &encoded);
+        if !encoded.is_empty() {
+            put_frame(out, query, run, &encoded);
+        }
     }
 }
 

@@ -111,6 +111,7 @@ fn clipped(series: &SeriesData, range: TimeRange) -> SeriesData {
     clipped.floats.push(FloatColumn::new(times, values));
     let points = series.histograms.iter().filter(|point| range.contains(point.timestamp));
     clipped.histograms = points.cloned().collect();
+    clipped.starts = series.starts.iter().filter(|(at, _)| range.contains(*at)).copied().collect();
     clipped
 }
 
@@ -171,9 +172,14 @@ async fn get(routes: &Router, path: &str) -> (u16, Vec<Option<Vec<u8>>>) {
 }
 
 async fn read(routes: &Router, request: &pb::ReadRequest) -> (u16, Vec<u8>) {
+    read_as(routes, request, "").await
+}
+
+/// As a reader that calls itself so.
+async fn read_as(routes: &Router, request: &pb::ReadRequest, agent: &str) -> (u16, Vec<u8>) {
     let packed = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
-    let (status, pieces) =
-        send(routes, Request::post("/api/v1/read").body(Body::from(packed)).unwrap()).await;
+    let request = Request::post("/api/v1/read").header("User-Agent", agent);
+    let (status, pieces) = send(routes, request.body(Body::from(packed)).unwrap()).await;
     (status, pieces.into_iter().flatten().flatten().collect())
 }
 
@@ -233,6 +239,33 @@ async fn a_streamed_answer_has_frames_of_one_series_in_order_none_longer_than_al
     }
     let of = |index, number| (index, format!("__name__=up,number={number:04}"), 2_004);
     assert_eq!(seen, [of(0, 3), of(1, 0), of(1, 1), of(1, 2), of(1, 3), of(1, 4)]);
+}
+
+#[tokio::test]
+async fn start_timestamps_are_sent_to_readers_who_say_that_they_know_them_and_to_no_others() {
+    let mut series = with_histograms(up(0, 130));
+    series.starts = series.floats[0].samples().take(120).map(|(at, _)| (at, NOW_MS - 500_000)).collect();
+    series.histograms.iter_mut().for_each(|point| point.start_timestamp = 7);
+    let shelf = Arc::new(Shelf::new(vec![series]));
+    let routes = open(&shelf, RemoteRead::default(), &MemoryPart::unlimited("test"));
+    let queries = vec![query("0000")];
+    let request = pb::ReadRequest { queries, accepted_response_types: vec![1] };
+    for (agent, wanted) in [
+        ("Prometheus/3.15.0", [4, 1, 5]),
+        ("Prometheus/3.14.0-rc.0", [4, 1, 5]),
+        ("Prometheus/4.0.0", [4, 1, 5]),
+        ("Prometheus/3.13.1", [1, 1, 2]),
+        ("Prometheus/2.42.0+ds", [1, 1, 2]),
+        ("Prometheus/", [1, 1, 2]),
+        ("Thanos/3.15.0", [1, 1, 2]),
+        ("", [1, 1, 2]),
+    ] {
+        let (status, body) = read_as(&routes, &request, agent).await;
+        assert_eq!(status, 200, "{agent}");
+        let frames = frames(&body);
+        let chunks = frames.iter().flat_map(|(frame, _)| &frame.chunked_series).flat_map(|one| &one.chunks);
+        assert_eq!(chunks.map(|chunk| chunk.r#type).collect::<Vec<_>>(), wanted, "{agent}");
+    }
 }
 
 #[tokio::test]
