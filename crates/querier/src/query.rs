@@ -10,7 +10,7 @@ use model::{ExemplarSeries, Labels, Metadata, SeriesData, TenantId, TenantIds, T
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use promql::{Enabled, EvalError, EvalOptions, Evaluated, Experimental, Plan, PlanError, SelectSpec};
-use runtime::{Clock, MemoryPart, TraceContext};
+use runtime::{Clock, MemoryPart, SharedMemory, TraceContext};
 use tokio::sync::oneshot;
 use wire::{
     Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Projection, Query,
@@ -18,14 +18,18 @@ use wire::{
     SelectStats, StoredBlock,
 };
 
+mod apart;
+mod lists;
 mod raw;
+
+use lists::List;
 
 use crate::federation::{self, Federation};
 use crate::metrics::Metrics;
 use crate::processors::{Paced, Processors, SLICE};
 use crate::room::{Budgeted, bytes_of, refusal};
 use crate::source::Source;
-use crate::turns::Turns;
+use crate::turns::{Turn, Turns};
 use crate::{Config, hints};
 
 /// Long enough for any query and short enough to add to an [`Instant`].
@@ -59,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) source: Source,
     pub(crate) limits: LimitsHandle,
-    memory: MemoryPart,
+    memory: SharedMemory,
     pub(crate) clock: Clock,
     turns: Turns,
     processors: Arc<Processors>,
@@ -73,6 +77,7 @@ impl Querier {
         let source = Source { recent: deps.recent, stored: deps.stored };
         let metrics = Metrics::register(deps.registry);
         let Deps { limits, memory, clock, .. } = deps;
+        let memory = SharedMemory::new(memory, clock.clone());
         let n_processors = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = Processors::new(n_processors, SLICE, clock.clone(), metrics.handovers.clone());
         Querier {
@@ -115,7 +120,7 @@ impl Query for Querier {
     }
 
     async fn series(&self, tenants: &TenantIds, request: &LabelsRequest) -> Result<Vec<Labels>, QueryError> {
-        Ok(self.inner.federation(tenants)?.series(self.inner.bounded(tenants, request)).await?)
+        self.inner.list(tenants, request, List::series).await
     }
 
     async fn label_names(
@@ -123,7 +128,7 @@ impl Query for Querier {
         tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        Ok(self.inner.federation(tenants)?.label_names(self.inner.bounded(tenants, request)).await?)
+        self.inner.list(tenants, request, List::label_names).await
     }
 
     async fn label_values(
@@ -132,7 +137,8 @@ impl Query for Querier {
         name: &str,
         request: &LabelsRequest,
     ) -> Result<Vec<String>, QueryError> {
-        Ok(self.inner.federation(tenants)?.label_values(name, self.inner.bounded(tenants, request)).await?)
+        let name = name.to_string();
+        self.inner.list(tenants, request, |list| list.label_values(name)).await
     }
 
     async fn exemplars(
@@ -140,7 +146,7 @@ impl Query for Querier {
         tenants: &TenantIds,
         request: &LabelsRequest,
     ) -> Result<Vec<ExemplarSeries>, QueryError> {
-        Ok(self.inner.federation(tenants)?.exemplars(self.inner.bounded(tenants, request)).await?)
+        self.inner.list(tenants, request, List::exemplars).await
     }
 
     async fn metadata(
@@ -151,7 +157,7 @@ impl Query for Querier {
         let federation = self.inner.federation(tenants)?;
         let limits = federation::strictest(&self.inner.limits, tenants);
         let deadline = self.inner.clock.instant() + query_timeout(&limits);
-        let budget = self.inner.budget(&limits, Some(deadline));
+        let budget = self.inner.budget(tenants, &limits, deadline);
         Ok(federation.metadata(MetadataRequest { budget, ..request.clone() }).await?)
     }
 
@@ -171,7 +177,7 @@ impl Query for Querier {
         let federation = self.inner.federation(tenants)?;
         let limits = federation::strictest(&self.inner.limits, tenants);
         let deadline = self.inner.clock.instant() + query_timeout(&limits);
-        let budget = self.inner.budget(&limits, Some(deadline));
+        let budget = self.inner.budget(tenants, &limits, deadline);
         Ok(federation.head_stats(HeadStatsRequest { budget, ..request.clone() }).await?)
     }
 
@@ -195,15 +201,13 @@ impl Inner {
         let start = self.clock.instant();
         let timeout = timeout(request, &limits);
         let deadline = start + timeout;
-        let turn = runtime::timeout(timeout, self.turns.take(self.lanes(tenants))).await;
-        let Some(turn) = turn else { return Err(QueryError::Timeout("query queue")) };
-        let (_turn, waited) = turn?;
+        let (_turn, waited) = self.turn(tenants, timeout).await?;
         let queue_secs = waited.as_secs_f64();
         let _evaluating = Counted::of(&self.metrics.evaluating);
 
         let canceled = CancelOnDrop::default();
         check_size(&request.query, &limits)?;
-        let budget = self.budget(&limits, Some(deadline));
+        let budget = self.budget(tenants, &limits, deadline);
         let options = self.options(request, &limits, &budget, &canceled);
         let plan = plan(request.query.clone(), options, &budget).await?;
         check_length(&plan, &limits)?;
@@ -224,6 +228,12 @@ impl Inner {
         let stats =
             QueryStats { prepare_secs, eval_secs, queue_secs, n_series, select, ..QueryStats::default() };
         Ok(result(evaluated, stats, budget))
+    }
+
+    /// Waits for a turn of these tenants.
+    async fn turn(&self, tenants: &TenantIds, timeout: Duration) -> Result<(Turn, Duration), QueryError> {
+        let turn = runtime::timeout(timeout, self.turns.take(self.lanes(tenants))).await;
+        turn.unwrap_or(Err(QueryError::Timeout("query queue")))
     }
 
     /// Selects and evaluates on a thread of its own: merging the series of a large select takes its time, and evaluating
@@ -316,13 +326,19 @@ impl Inner {
         }
     }
 
-    fn budget(&self, limits: &Limits, deadline: Option<Instant>) -> Arc<SelectBudget> {
+    fn budget(&self, tenants: &TenantIds, limits: &Limits, deadline: Instant) -> Arc<SelectBudget> {
         Arc::new(SelectBudget {
             series: Meter::new("max_series_per_query", limits.max_series_per_query),
             samples: Meter::new("max_samples_per_query", limits.max_samples_per_query),
-            bytes: Meter::of_memory("max_bytes_per_query", limits.max_bytes_per_query, self.memory.clone()),
-            deadline,
+            bytes: self.bytes(tenants, limits),
+            deadline: Some(deadline),
         })
+    }
+
+    /// The bytes of a query: of several tenants, they are the first one's.
+    fn bytes(&self, tenants: &TenantIds, limits: &Limits) -> Meter {
+        let owner = tenants.all().first().map_or("", TenantId::as_str);
+        Meter::of_memory("max_bytes_per_query", limits.max_bytes_per_query, self.memory.of(owner))
     }
 
     /// How many queries each tenant may have at once.
@@ -353,7 +369,7 @@ impl Inner {
     fn bounded(&self, tenants: &TenantIds, request: &LabelsRequest) -> LabelsRequest {
         let limits = federation::strictest(&self.limits, tenants);
         let deadline = self.clock.instant() + query_timeout(&limits);
-        LabelsRequest { budget: self.budget(&limits, Some(deadline)), ..request.clone() }
+        LabelsRequest { budget: self.budget(tenants, &limits, deadline), ..request.clone() }
     }
 }
 

@@ -1,4 +1,7 @@
 //! Who is evaluated next: a bounded number of queries at once, of each tenant and of all together, the tenants in turn.
+//!
+//! While several tenants have queries running, none takes more turns than it leaves: so there is one for whoever comes,
+//! however many queries of how many tenants take long.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,7 +115,11 @@ impl Turns {
         // Who need not wait is not refused, however few may wait.
         let is_free = state.n_running < self.inner.limit && state.waiting.is_empty();
         let waiting = Waiting { id, tenants, call };
-        if is_free && state.may_run(&waiting.tenants) {
+        let may_run = || {
+            let n_free = self.inner.limit - state.n_running;
+            may_run(&state.running, state.n_running, n_free, &waiting.tenants)
+        };
+        if is_free && may_run() {
             state.waiting.put_back(&owner, waiting);
         } else if !state.waiting.push(&owner, waiting) {
             self.inner.metrics.refused.inc();
@@ -139,8 +146,10 @@ impl Turns {
         if state.n_running >= self.inner.limit {
             return None;
         }
-        let State { running, waiting, .. } = &mut *state;
-        let Waiting { tenants, call, .. } = waiting.pop_where(|next| may_run(running, &next.tenants))?;
+        let State { n_running, running, waiting, .. } = &mut *state;
+        let n_free = self.inner.limit - *n_running;
+        let Waiting { tenants, call, .. } =
+            waiting.pop_where(|next| may_run(running, *n_running, n_free, &next.tenants))?;
         state.n_running += 1;
         for (tenant, _) in &tenants {
             *state.running.entry(tenant.clone()).or_default() += 1;
@@ -171,16 +180,17 @@ impl Turns {
     }
 }
 
-impl State {
-    fn may_run(&self, tenants: &[(TenantId, u32)]) -> bool {
-        may_run(&self.running, tenants)
-    }
-}
-
 /// Whether each of the tenants may have one more query running.
-fn may_run(running: &HashMap<TenantId, u32>, tenants: &[(TenantId, u32)]) -> bool {
+fn may_run(
+    running: &HashMap<TenantId, u32>,
+    n_running: usize,
+    n_free: usize,
+    tenants: &[(TenantId, u32)],
+) -> bool {
     let has_room = |(tenant, limit): &(TenantId, u32)| {
-        *limit == 0 || running.get(tenant).is_none_or(|n_running| n_running < limit)
+        let own = running.get(tenant).copied().unwrap_or(0);
+        let is_alone = n_running == own as usize;
+        (*limit == 0 || own < *limit) && (is_alone || (own as usize) < n_free)
     };
     tenants.iter().all(has_room)
 }
@@ -219,14 +229,26 @@ mod tests {
 
     #[test]
     fn a_tenant_waits_for_itself_and_not_for_others() {
-        let turns = turns(3, 10);
+        let turns = turns(2, 10);
         let first = now(&turns, "a", 1).unwrap();
         assert!(now(&turns, "a", 1).is_none());
         let _other = now(&turns, "b", 1).unwrap();
         drop(first);
         let _next = now(&turns, "a", 1).unwrap();
-        let _third = now(&turns, "b", 0).unwrap();
-        assert!(now(&turns, "b", 0).is_none(), "all turns are taken");
+        assert!(now(&turns, "c", 0).is_none(), "all turns are taken");
+    }
+
+    #[test]
+    fn no_tenant_takes_more_turns_than_it_leaves_unless_it_is_alone() {
+        let turns = turns(8, 10);
+        let take = |tenant| std::iter::from_fn(|| now(&turns, tenant, 0)).collect::<Vec<Turn>>();
+        let mut first = take("a");
+        assert_eq!(first.len(), 8);
+        first.truncate(6);
+        let (second, third) = (take("b"), take("c"));
+        assert_eq!((second.len(), third.len()), (1, 1), "two are free");
+        drop(first);
+        assert_eq!(take("a").len(), 3, "and three stay free");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How much memory the process may use, and which part of it each of its uses may take.
 ///
@@ -22,6 +22,15 @@ struct Part {
     name: &'static str,
     limit: u64,
     used: AtomicU64,
+    /// What it is an owner's part of.
+    whole: Option<Whole>,
+}
+
+/// Memory that several owners use.
+#[derive(Debug)]
+struct Whole {
+    part: MemoryPart,
+    n_owners: Arc<AtomicUsize>,
 }
 
 /// Memory that is given back when this is dropped.
@@ -31,10 +40,11 @@ pub struct Reservation {
     bytes: u64,
 }
 
-/// The share is used up.
+/// The share is used up, or as much of it as one owner may take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the memory for {name} is used up: {wanted} more bytes over {used} do not fit its share {limit} of memory_limit"
+    "the memory for {name} is used up: {wanted} more bytes over {used} do not fit its share {limit} of memory_limit{}",
+    why(.is_owners)
 )]
 pub struct OverBudget {
     /// What the memory is for.
@@ -47,6 +57,12 @@ pub struct OverBudget {
     pub wanted: u64,
     /// Held already by the one who asks.
     pub own: u64,
+    /// Whether all that is used is one owner's, and some is left for others.
+    pub is_owners: bool,
+}
+
+fn why(is_owners: &bool) -> &'static str {
+    if *is_owners { ", of which no tenant takes more than it leaves to others" } else { "" }
 }
 
 impl OverBudget {
@@ -89,7 +105,14 @@ impl MemoryBudget {
 impl MemoryPart {
     /// A part of `limit` bytes; 0 is no limit.
     pub fn new(name: &'static str, limit: u64) -> MemoryPart {
-        MemoryPart { inner: Arc::new(Part { name, limit, used: AtomicU64::new(0) }) }
+        MemoryPart { inner: Arc::new(Part { name, limit, used: AtomicU64::new(0), whole: None }) }
+    }
+
+    /// What one of several owners uses of it: as much as it leaves to others, if there are any.
+    pub(crate) fn of_owner(&self, n_owners: &Arc<AtomicUsize>) -> MemoryPart {
+        let whole = Some(Whole { part: self.clone(), n_owners: Arc::clone(n_owners) });
+        let Part { name, limit, .. } = *self.inner;
+        MemoryPart { inner: Arc::new(Part { name, limit, used: AtomicU64::new(0), whole }) }
     }
 
     /// A part without limit, for tests.
@@ -123,13 +146,31 @@ impl MemoryPart {
         Ok(Reservation { part: self.clone(), bytes })
     }
 
+    /// How much more may be taken, `None` where that is not limited.
+    pub fn left(&self) -> Option<u64> {
+        let Part { limit, whole, .. } = &*self.inner;
+        let Some(whole) = whole else { return (*limit > 0).then(|| limit.saturating_sub(self.used())) };
+        let left = whole.part.left()?;
+        // Of what it takes it has to leave as much.
+        Some(if whole.has_others() { left.saturating_sub(self.used()) / 2 } else { left })
+    }
+
     /// Takes `bytes`; the caller gives them back with [`MemoryPart::sub`].
     pub fn try_add(&self, bytes: u64) -> Result<(), OverBudget> {
-        let part = &self.inner;
-        let used = part.used.fetch_add(bytes, Ordering::Relaxed);
-        if part.limit > 0 && used.saturating_add(bytes) > part.limit {
-            part.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(OverBudget { name: part.name, limit: part.limit, used, wanted: bytes, own: 0 });
+        let Part { name, limit, used, whole } = &*self.inner;
+        if let Some(whole) = whole {
+            whole.part.try_add(bytes)?;
+        }
+        let before = used.fetch_add(bytes, Ordering::Relaxed);
+        let own = before.saturating_add(bytes);
+        let is_over = match whole {
+            None => *limit > 0 && own > *limit,
+            Some(whole) => whole.has_others() && whole.part.left().is_some_and(|left| own > left),
+        };
+        if is_over {
+            self.sub(bytes);
+            let is_owners = whole.is_some();
+            return Err(OverBudget { name, limit: *limit, used: before, wanted: bytes, own: 0, is_owners });
         }
         Ok(())
     }
@@ -137,6 +178,9 @@ impl MemoryPart {
     /// Gives `bytes` back.
     pub fn sub(&self, bytes: u64) {
         self.inner.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.inner.whole {
+            whole.part.sub(bytes);
+        }
     }
 
     /// States how much is in use, for a use that knows its own size.
@@ -149,9 +193,15 @@ impl MemoryPart {
         let used = self.used();
         if self.inner.limit > 0 && used > self.inner.limit {
             let Part { name, limit, .. } = *self.inner;
-            return Err(OverBudget { name, limit, used, wanted: 0, own: 0 });
+            return Err(OverBudget { name, limit, used, wanted: 0, own: 0, is_owners: false });
         }
         Ok(())
+    }
+}
+
+impl Whole {
+    fn has_others(&self) -> bool {
+        self.n_owners.load(Ordering::Relaxed) > 1
     }
 }
 
@@ -195,7 +245,8 @@ mod tests {
         let part = MemoryBudget::new(1000).part("query", 50);
         let first = part.reserve(400).unwrap();
         let refused = part.reserve(200).unwrap_err();
-        assert_eq!(refused, OverBudget { name: "query", limit: 500, used: 400, wanted: 200, own: 0 });
+        let (name, is_owners) = ("query", false);
+        assert_eq!(refused, OverBudget { name, limit: 500, used: 400, wanted: 200, own: 0, is_owners });
         assert!(!refused.is_final());
         drop(first);
         let mut whole = part.reserve(500).unwrap();

@@ -314,8 +314,7 @@ impl Meter {
     /// How much is left, of the limit or of the memory behind it; `None` when there is neither.
     pub fn left(&self) -> Option<u64> {
         let of_limit = (self.limit > 0).then(|| self.limit.saturating_sub(self.used()));
-        let memory = self.memory.as_ref().filter(|memory| memory.limit() > 0);
-        let of_memory = memory.map(|memory| memory.limit().saturating_sub(memory.used()));
+        let of_memory = self.memory.as_ref().and_then(MemoryPart::left);
         of_limit.into_iter().chain(of_memory).min()
     }
 

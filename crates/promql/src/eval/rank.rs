@@ -133,7 +133,8 @@ impl Evaluator<'_> {
         let _heaps = self.lease(heap_bytes(groups, greatest, rows))?;
         let mut heaps: Vec<Heap> = Vec::new();
         heaps.resize_with(groups * rows.steps(), Heap::default);
-        for (row, group) in of_row.iter().enumerate() {
+        for row in by_labels(rows) {
+            let group = of_row[row];
             let heaps = &mut heaps[group * rows.steps()..(group + 1) * rows.steps()];
             for ((heap, value), k) in heaps.iter_mut().zip(rows.floats(row)).zip(params) {
                 let k = count(*k, rows.len());
@@ -267,8 +268,8 @@ fn refuse_counts(params: &[f64]) -> Result<(), EvalError> {
     Ok(())
 }
 
-/// What finding the group of a row takes, and what says which row of the result it has become.
-const GROUPED_BYTES: usize = PLACE_BYTES + 3 * size_of::<usize>();
+/// What finding the group of a row takes, its place in the order, and what says which row of the result it has become.
+const GROUPED_BYTES: usize = PLACE_BYTES + 4 * size_of::<usize>();
 
 /// What the samples take that are kept of all groups at all steps.
 fn heap_bytes(groups: usize, greatest: usize, rows: &Vector) -> usize {
@@ -279,6 +280,16 @@ fn heap_bytes(groups: usize, greatest: usize, rows: &Vector) -> usize {
 
 fn count(k: f64, rows: usize) -> usize {
     if k < 1.0 { 0 } else { (k as usize).min(rows) }
+}
+
+/// The rows by their labels. Which of several equal samples is among the first follows from the order in which they come,
+/// and that must not depend on the rows at other steps: a part of a range has the answer that the whole has there.
+fn by_labels(rows: &Vector) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    if !rows.heads().is_sorted_by(|a, b| a.labels <= b.labels) {
+        order.sort_by(|a, b| rows.head(*a).labels.cmp(&rows.head(*b).labels));
+    }
+    order
 }
 
 /// How many groups there are, and the group of each row.

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::Either;
 use limits::{Limits, PromDuration};
 use model::{SeriesData, TenantIds, TimeRange};
-use runtime::TraceContext;
-use tokio::sync::oneshot;
 use wire::{
     Held, Meter, Projection, QueryError, Raw, RawRequest, SelectBudget, SelectError, SelectRequest,
     SelectStats,
@@ -15,7 +12,6 @@ use wire::{
 
 use super::{Inner, query_timeout};
 use crate::federation::{self, Federation};
-use crate::processors::Paced;
 
 impl Inner {
     /// The series that match, under the limits of a query and in its turn.
@@ -29,10 +25,8 @@ impl Inner {
         check_range(request.range, &limits)?;
         let timeout = query_timeout(&limits);
         let deadline = self.clock.instant() + timeout;
-        let turn = runtime::timeout(timeout, self.turns.take(self.lanes(tenants))).await;
-        let Some(turn) = turn else { return Err(QueryError::Timeout("query queue")) };
-        let (_turn, _waited) = turn?;
-        let budget = self.raw_budget(request, &limits, deadline);
+        let (_turn, _waited) = self.turn(tenants, timeout).await?;
+        let budget = self.raw_budget(tenants, request, &limits, deadline);
         let selecting = self.select_raw(tenants, request, &budget);
         let Some(selected) = runtime::timeout(timeout, selecting).await else {
             return Err(QueryError::Timeout("query execution"));
@@ -42,52 +36,45 @@ impl Inner {
                 self.metrics.count(&cost);
                 Ok(Raw::Series(series, Held::of(budget)))
             }
-            Err(SelectError::LimitExceeded { name, .. }) if request.max_samples > 0 && is_of_size(name) => {
+            Err(QueryError::Select(SelectError::LimitExceeded { name, .. }))
+                if request.max_samples > 0 && is_of_size(name) =>
+            {
                 Ok(Raw::TooMany)
             }
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e),
         }
     }
 
-    /// Selects on a thread of its own, in slices, as queries do.
     async fn select_raw(
         self: &Arc<Inner>,
         tenants: &TenantIds,
         request: &RawRequest,
         budget: &Arc<SelectBudget>,
-    ) -> Result<(Vec<SeriesData>, SelectStats), SelectError> {
-        let (inner, tenants) = (Arc::clone(self), tenants.clone());
+    ) -> Result<(Vec<SeriesData>, SelectStats), QueryError> {
+        let (inner, owned) = (Arc::clone(self), tenants.clone());
         let (request, budget) = (request.clone(), Arc::clone(budget));
-        let trace = TraceContext::current();
-        // Dropped with this future: then nobody wants the answer any more.
-        let (_waits, unwanted) = oneshot::channel::<()>();
-        let work = move || {
-            let federation = Federation { source: &inner.source, tenants: &tenants };
-            let selecting = select_any(federation, &request, &budget);
-            let paced = Paced::new(selecting, &inner.processors, &Arc::from(tenants.to_string()));
-            let selecting = async {
-                match futures::future::select(paced, unwanted).await {
-                    Either::Left((selected, _)) => selected,
-                    Either::Right(_) => Err(SelectError::Timeout),
-                }
-            };
-            match trace {
-                Some(trace) => runtime::wait(trace.scope(selecting)),
-                None => runtime::wait(selecting),
-            }
+        let selecting = async move {
+            let federation = Federation { source: &inner.source, tenants: &owned };
+            Ok(select_any(federation, &request, &budget).await?)
         };
-        runtime::blocking(work).await.map_err(SelectError::Internal)?
+        self.apart(tenants, selecting).await
     }
 
     /// A query's budget, with the samples that the caller wants at most where these are fewer.
-    fn raw_budget(&self, request: &RawRequest, limits: &Limits, deadline: Instant) -> Arc<SelectBudget> {
+    fn raw_budget(
+        &self,
+        tenants: &TenantIds,
+        request: &RawRequest,
+        limits: &Limits,
+        deadline: Instant,
+    ) -> Arc<SelectBudget> {
         let of_query = limits.max_samples_per_query;
         let samples = match request.max_samples {
             0 => Meter::new("max_samples_per_query", of_query),
             wanted if of_query > 0 && of_query < wanted => Meter::new("max_samples_per_query", of_query),
             wanted => Meter::new(RawRequest::SAMPLES_MAX, wanted),
         };
-        let bytes = Meter::of_memory("max_bytes_per_query", limits.max_bytes_per_query, self.memory.clone());
+        let bytes = self.bytes(tenants, limits);
         let series = Meter::new("max_series_per_query", limits.max_series_per_query);
         Arc::new(SelectBudget { series, samples, bytes, deadline: Some(deadline) })
     }

@@ -59,13 +59,10 @@ fn is_of_its_step(expr: &Expr) -> bool {
     }
 }
 
-/// Which of several equal series `topk` picks, and which `limitk`, follows from the order in which they come; where
-/// that depends on which series there are in the range, so does the answer.
+/// Which series `limitk` takes follows from the order in which they come; where that depends on which series there are in
+/// the range, so does the answer. Of equal samples `topk` picks by labels, whatever the order.
 fn picks_the_same(aggregate: &Aggregate) -> bool {
-    match aggregate.op {
-        AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => is_ordered(&aggregate.expr),
-        _ => true,
-    }
+    aggregate.op != AggregateOp::Limitk || is_ordered(&aggregate.expr)
 }
 
 /// Whether the rows come in the order of the selected series.
@@ -140,9 +137,9 @@ mod tests {
             "info(x)",
             "sort(x)",
             "limitk(2, sum by (a) (x))",
-            "topk(2, x * on (a) y)",
-            "bottomk(2, label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\"))",
-            "sum(topk(1, sum by (a) (x)))",
+            "limitk(2, x * on (a) y)",
+            "limitk(2, label_replace(x, \"a\", \"$1\", \"b\", \"(.*)\"))",
+            "sum(limitk(1, max by (a) (x)))",
             "nonsense(",
             "x[5m]",
         ] {
@@ -161,6 +158,8 @@ mod tests {
             ("max_over_time(rate(x[5m])[1d:1h])", 86_400_000 + 299_999),
             ("topk(3, rate(x[5m]) * 2)", 299_999),
             ("limitk(3, -x)", 299_999),
+            ("sum(topk(1, sum by (a) (x)))", 299_999),
+            ("bottomk(2, x * on (a) label_replace(y, \"a\", \"$1\", \"b\", \"(.*)\"))", 299_999),
             ("limit_ratio(0.5, sum by (a) (x))", 299_999),
             ("rate(x[5 * step()])", 299_999),
             ("vector(time())", 0),
