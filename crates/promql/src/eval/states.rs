@@ -32,57 +32,59 @@ pub(super) trait Accumulator: Sized {
     fn finish(self, floats: &mut [f64], histograms: &mut Vec<Cell>, notes: &Notes<'_>);
 }
 
-/// Sums and what rounding took away from them, by step.
+/// Sums and what rounding took away from them, by step. Many groups have one row only, which is kept as it is.
 pub(super) struct Sum {
-    /// Minus zero, which changes no sum, before the first float.
+    /// An empty cell before the first float; nothing before the first row.
     sums: Vec<f64>,
+    /// Nothing before the second row.
     compensations: Vec<f64>,
-    /// How many floats there were.
-    counts: Vec<f64>,
     histograms: Histograms<SumOfHistograms>,
 }
 
 impl Accumulator for Sum {
     fn new(steps: usize) -> Sum {
-        Sum {
-            sums: vec![-0.0; steps],
-            compensations: vec![0.0; steps],
-            counts: vec![0.0; steps],
-            histograms: Histograms::new(steps),
-        }
+        Sum { sums: Vec::new(), compensations: Vec::new(), histograms: Histograms::new(steps) }
     }
 
     fn add(&mut self, row: &mut Row<'_>, notes: &Notes<'_>) {
         self.histograms.clear_ignored(row.floats);
-        let sums = self.sums.iter_mut().zip(&mut self.compensations).zip(&mut self.counts);
-        for (((sum, compensation), count), value) in sums.zip(row.floats.iter()) {
-            let (inc, one) = increment(*value);
-            (*sum, *compensation) = kahan_inc(inc, *sum, *compensation);
-            *count += one;
+        if self.sums.is_empty() {
+            self.sums.extend_from_slice(row.floats);
+        } else {
+            self.compensations.resize(self.sums.len(), 0.0);
+            let sums = self.sums.iter_mut().zip(&mut self.compensations);
+            for ((sum, compensation), value) in sums.zip(row.floats.iter()) {
+                let (before, is_empty) = (increment(*sum).0, is_empty_cell(*value));
+                let (total, lost) = kahan_inc(*value, before, *compensation);
+                *sum = if is_empty { *sum } else { total };
+                *compensation = if is_empty { *compensation } else { lost };
+            }
         }
-        let counts = &self.counts;
-        self.histograms.add(row, |step| counts[step] > 0.0, notes);
+        let sums = &self.sums;
+        self.histograms.add(row, |step| !is_empty_cell(sums[step]), notes);
     }
 
     fn merge(&mut self, other: Sum, notes: &Notes<'_>) {
-        for step in 0..self.sums.len().min(other.sums.len()) {
-            let (sum, compensation) = kahan_inc(other.sums[step], self.sums[step], self.compensations[step]);
+        self.compensations.resize(self.sums.len(), 0.0);
+        for (step, other_sum) in other.sums.iter().enumerate().filter(|(_, sum)| !is_empty_cell(**sum)) {
+            let (before, compensation) = (increment(self.sums[step]).0, self.compensations[step]);
+            let (sum, compensation) = kahan_inc(*other_sum, before, compensation);
+            let lost = other.compensations.get(step).filter(|_| sum.is_finite());
             self.sums[step] = sum;
-            let lost = if sum.is_finite() { other.compensations[step] } else { 0.0 };
-            self.compensations[step] = compensation + lost;
-            self.counts[step] += other.counts[step];
+            self.compensations[step] = compensation + lost.unwrap_or(&0.0);
         }
         self.histograms.merge(other.histograms, notes);
     }
 
     fn bytes(&self) -> usize {
-        3 * size_of::<f64>() * self.sums.len() + self.histograms.bytes()
+        size_of::<f64>() * (self.sums.len() + self.compensations.len()) + self.histograms.bytes()
     }
 
     fn finish(self, floats: &mut [f64], histograms: &mut Vec<Cell>, notes: &Notes<'_>) {
-        for (step, cell) in floats.iter_mut().enumerate() {
-            let sum = self.sums[step] + self.compensations[step];
-            *cell = if self.counts[step] == 0.0 { f64::from_bits(EMPTY) } else { sum };
+        // Zero is added too where nothing was lost: minus zero becomes zero.
+        let lost = self.compensations.iter().copied().chain(std::iter::repeat(0.0));
+        for ((cell, sum), lost) in floats.iter_mut().zip(&self.sums).zip(lost) {
+            *cell = if is_empty_cell(*sum) { *sum } else { sum + lost };
         }
         self.histograms.finish(floats, histograms, notes);
     }

@@ -54,9 +54,8 @@ pub(super) fn sum(values: &[f64]) -> (f64, f64) {
     sums.total(rest.iter().copied())
 }
 
-/// Sums of values and of their products with the seconds from an origin. Times are milliseconds without fraction.
-pub(super) fn products(times: &[f64], origin: f64, values: &[f64]) -> [(f64, f64); 2] {
-    let secs = |time: f64| (time - origin) / 1e3;
+/// Sums of values and of their products with what `secs` makes of their times.
+pub(super) fn products(times: &[f64], secs: impl Fn(f64) -> f64, values: &[f64]) -> [(f64, f64); 2] {
     let (mut sums, mut products) = (Sums::new(), Sums::new());
     let ((full, rest), (full_times, rest_times)) = (values.as_chunks::<LANES>(), times.as_chunks::<LANES>());
     for (some, times) in full.iter().zip(full_times) {
@@ -138,7 +137,7 @@ mod tests {
             let times: Vec<f64> = (0..values.len()).map(|i| (i * 1_500) as f64).collect();
             let origin = (origin * 1_000) as f64;
             let expected: Vec<f64> = values.iter().zip(&times).map(|(v, t)| (t - origin) / 1e3 * v).collect();
-            let [_, (sum, lost)] = products(&times, origin, &values);
+            let [_, (sum, lost)] = products(&times, |time| (time - origin) / 1e3, &values);
             prop_assert!(is_near(sum + lost, one_by_one(expected.iter().copied()), &expected));
         }
 

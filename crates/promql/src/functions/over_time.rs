@@ -227,8 +227,8 @@ fn mad(window: &Window<'_>) -> f64 {
     if window.values().iter().any(|v| v.is_nan()) {
         return f64::NAN;
     }
+    let median = with_scratch(window, |values| quantile(0.5, values));
     with_scratch(window, |values| {
-        let median = quantile(0.5, values);
         values.iter_mut().for_each(|v| *v = (*v - median).abs());
         quantile(0.5, values)
     })
@@ -242,7 +242,7 @@ fn quantile_of_window(window: &Window<'_>) -> f64 {
     with_scratch(window, |values| quantile(q, values))
 }
 
-/// Applies a function to a copy of a window's values, which it may reorder.
+/// Applies a function to a copy of a window's values, with which it may do what it likes.
 fn with_scratch(window: &Window<'_>, function: impl Fn(&mut [f64]) -> f64) -> f64 {
     let mut values = window.evaluator.scratch.borrow_mut();
     values.clear();
@@ -250,7 +250,7 @@ fn with_scratch(window: &Window<'_>, function: impl Fn(&mut [f64]) -> f64) -> f6
     function(&mut values)
 }
 
-/// The quantile of some values, which are reordered on the way. NaN is less than any number.
+/// The quantile of some values, which are lost on the way. NaN is less than any number.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -261,20 +261,31 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    let order = |a: &f64, b: &f64| rank_key(*a).cmp(&rank_key(*b));
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = rank.floor().max(0.0) as usize;
     let weight = rank - rank.floor();
-    let (_, at_rank, above) = values.select_nth_unstable_by(lower, order);
-    let next = above.iter().copied().min_by(order).unwrap_or(*at_rank);
-    *at_rank * (1.0 - weight) + next * weight
+    // Integers are compared faster, and they find room where the values were.
+    values.iter_mut().for_each(|v| *v = f64::from_bits(rank_key(*v) as u64));
+    let key = |v: &f64| v.to_bits() as i64;
+    let (_, at_rank, above) = values.select_nth_unstable_by(lower, |a, b| key(a).cmp(&key(b)));
+    let next = above.iter().map(key).min().unwrap_or(key(at_rank));
+    let (at_rank, next) = (value_of_key(key(at_rank)), value_of_key(next));
+    at_rank * (1.0 - weight) + next * weight
 }
 
 /// Numbers in the order of values, those of no number before all.
 fn rank_key(value: f64) -> i64 {
-    let bits = value.to_bits() as i64;
-    if value.is_nan() { i64::MIN } else { bits ^ (((bits >> 63) as u64) >> 1) as i64 }
+    if value.is_nan() { i64::MIN } else { flip_negative(value.to_bits() as i64) }
+}
+
+fn value_of_key(key: i64) -> f64 {
+    if key == i64::MIN { f64::NAN } else { f64::from_bits(flip_negative(key) as u64) }
+}
+
+/// Of a negative number, all bits but the sign: the further from zero, the less it is.
+fn flip_negative(bits: i64) -> i64 {
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
 fn last(window: &Window<'_>) -> f64 {
@@ -361,6 +372,8 @@ mod tests {
         assert_eq!(quantile(1.0, &mut [3.0, 1.0]), 3.0);
         assert_eq!(quantile(1.0, &mut [f64::NAN, 1.0]), 1.0);
         assert!(quantile(0.0, &mut [1.0, f64::NAN]).is_nan());
+        assert_eq!(quantile(0.5, &mut [-1.0, f64::NEG_INFINITY, 0.0, -3.0, f64::INFINITY]), -1.0);
+        assert_eq!(quantile(0.25, &mut [-1.0, f64::NEG_INFINITY, 0.0, -3.0, f64::INFINITY]), -3.0);
         assert_eq!(quantile(-0.1, &mut [1.0]), f64::NEG_INFINITY);
         assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
     }

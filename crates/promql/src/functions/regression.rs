@@ -11,6 +11,8 @@ use crate::histogram::kahan_inc;
 pub(crate) struct Lines {
     /// The times of all samples in milliseconds from the first.
     times: Vec<f64>,
+    /// The same in seconds, if one sample is as far from the next as any other.
+    regular: Option<Vec<f64>>,
     windows: Vec<Xs>,
 }
 
@@ -40,8 +42,11 @@ impl Lines {
             let (x, xx) = (x.0 + x.1, xx.0 + xx.1);
             Xs { origin: since(origin), sum: x, variance: xx - x * x / window.len() as f64 }
         };
+        let is_regular = times.windows(3).all(|three| three[1] - three[0] == three[2] - three[1]);
+        let secs = || times.iter().map(|time| since(*time) / 1e3).collect();
         Lines {
             times: times.iter().map(|time| since(*time)).collect(),
+            regular: is_regular.then(secs),
             windows: (0..row.grid.steps).map(of_step).collect(),
         }
     }
@@ -139,7 +144,12 @@ fn lines(
 impl Lines {
     fn line(&self, step: usize, window: std::ops::Range<usize>, values: &[f64]) -> (f64, f64) {
         let Xs { origin, sum, variance } = self.windows[step];
-        let [y, xy] = lanes::products(&self.times[window], origin, values);
+        let [y, xy] = match &self.regular {
+            Some(secs) if origin == self.times[window.start] => {
+                lanes::products(&secs[..window.len()], |secs| secs, values)
+            }
+            _ => lanes::products(&self.times[window], |time| (time - origin) / 1e3, values),
+        };
         line((sum, variance), (y.0 + y.1, xy.0 + xy.1), values.len() as f64)
     }
 }
