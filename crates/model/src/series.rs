@@ -131,6 +131,9 @@ pub fn sort_by_labels(series: &mut Vec<SeriesData>) {
 }
 
 fn join_by_identity(series: Vec<SeriesData>) -> Vec<SeriesData> {
+    if !may_repeat(&series) {
+        return series;
+    }
     // An identity is a hash already: half of it is as good to find the place by.
     let mut places: HashTable<(SeriesId, usize)> = HashTable::with_capacity(series.len());
     let hash = |id: &SeriesId| id.0 as u64;
@@ -146,6 +149,25 @@ fn join_by_identity(series: Vec<SeriesData>) -> Vec<SeriesData> {
         }
     }
     joined
+}
+
+/// Whether an identity may be there twice: no is certain. As a rule it is no, and then no series is moved.
+fn may_repeat(series: &[SeriesData]) -> bool {
+    // At most half full. An identity is a hash already: some bits of it choose the place, others stand there.
+    let mut seen = vec![0u32; (2 * series.len()).next_power_of_two()];
+    let mask = seen.len() - 1;
+    for one in series {
+        let id = one.identity().0;
+        let (mut at, print) = (id as usize & mask, (id >> 96) as u32 | 1);
+        while seen[at] != 0 {
+            if seen[at] == print {
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        seen[at] = print;
+    }
+    false
 }
 
 /// Merges one series after the other. Series whose columns have the same timelines share the joined one, too.
@@ -256,6 +278,25 @@ mod tests {
             }
             assert_eq!(united, wanted);
         }
+    }
+
+    #[test]
+    fn many_series_without_labels_stay_as_they_are_unless_one_is_there_twice() {
+        let one = |n: usize| {
+            let mut series = SeriesData::new(Labels::empty());
+            series.id = Some(Labels::from_pairs([("n", n.to_string())]).id());
+            series
+        };
+        let ids = |series: &[SeriesData]| series.iter().map(SeriesData::identity).collect::<Vec<_>>();
+        for n in [1, 2, 1000] {
+            let all: Vec<SeriesData> = (0..n).map(one).collect();
+            assert_eq!(ids(&unite(all.clone())), ids(&all));
+            for again in [0, n / 2, n - 1] {
+                let twice = all.iter().cloned().chain([one(again)]).collect();
+                assert_eq!(ids(&unite(twice)), ids(&all));
+            }
+        }
+        assert!(unite(Vec::new()).is_empty());
     }
 
     #[test]

@@ -231,6 +231,10 @@ impl<'b> Gather<'b> {
                 row += n_rows;
                 continue;
             };
+            if let Some(first) = places.first() {
+                let touched = blocks().fold(0, |all, block| all ^ block.touch(first.slot as usize));
+                std::hint::black_box(touched);
+            }
             self.found.clear();
             for block in blocks() {
                 self.found.extend(places.iter().map(|place| block.find(place.slot as usize)));
