@@ -45,13 +45,22 @@ impl Spreads {
             absent: Vec::new(),
         };
         let none = Spread { sampled: 1.0, to_start: 0.0, to_end: 0.0, factor: 0.0 };
+        // Windows of the same shape spread alike, and most have that of the one before.
+        let mut last = (None, None);
         for step in 0..n {
-            let window = row.steps.window(step);
+            let (window, borders) = (row.steps.window(step), borders(row, step));
             let times = &row.track.times[window.clone()];
-            let spread = match times.len() {
-                0 | 1 => None,
-                _ => Extent::of(times, 0, borders(row, step)).spread(borders(row, step), per_second),
+            let shape = match times {
+                [first, .., last] => {
+                    Some((times.len(), first - borders.start, last - first, borders.end - last))
+                }
+                _ => None,
             };
+            if shape != last.0 {
+                let spread = shape.and_then(|_| Extent::of(times, 0, borders).spread(borders, per_second));
+                last = (shape, spread);
+            }
+            let spread = last.1;
             if spread.is_none() {
                 known.absent.push(step as u32);
             }

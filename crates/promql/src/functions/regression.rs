@@ -30,25 +30,40 @@ impl Lines {
     fn of(row: &FloatRow<'_>, origin: impl Fn(usize) -> i64) -> Lines {
         let times = &row.track.times;
         let since = |time: i64| time.saturating_sub(times[0]) as f64;
-        let of_step = |step: usize| {
-            let window = row.steps.window(step);
-            let origin = if window.is_empty() { 0 } else { origin(step) };
-            let (mut x, mut xx) = ((0.0, 0.0), (0.0, 0.0));
-            for time in &times[window.clone()] {
-                let at = (time - origin) as f64 / 1e3;
-                x = kahan_inc(at, x.0, x.1);
-                xx = kahan_inc(at * at, xx.0, xx.1);
-            }
-            let (x, xx) = (x.0 + x.1, xx.0 + xx.1);
-            Xs { origin: since(origin), sum: x, variance: xx - x * x / window.len() as f64 }
-        };
         let is_regular = times.windows(3).all(|three| three[1] - three[0] == three[2] - three[1]);
+        let mut windows: Vec<Xs> = Vec::with_capacity(row.grid.steps);
+        // How many samples the last window had, and how far from its origin.
+        let mut last = None;
+        for step in 0..row.grid.steps {
+            let window = &times[row.steps.window(step)];
+            let origin = if window.is_empty() { 0 } else { origin(step) };
+            let shape = window.first().map(|first| (window.len(), first - origin));
+            let xs = match windows.last() {
+                Some(known) if is_regular && shape == last => *known,
+                _ => Xs::of(window, origin),
+            };
+            windows.push(Xs { origin: since(origin), ..xs });
+            last = shape;
+        }
         let secs = || times.iter().map(|time| since(*time) / 1e3).collect();
         Lines {
             times: times.iter().map(|time| since(*time)).collect(),
             regular: is_regular.then(secs),
-            windows: (0..row.grid.steps).map(of_step).collect(),
+            windows,
         }
+    }
+}
+
+impl Xs {
+    fn of(times: &[i64], origin: i64) -> Xs {
+        let (mut x, mut xx) = ((0.0, 0.0), (0.0, 0.0));
+        for time in times {
+            let at = (time - origin) as f64 / 1e3;
+            x = kahan_inc(at, x.0, x.1);
+            xx = kahan_inc(at * at, xx.0, xx.1);
+        }
+        let (x, xx) = (x.0 + x.1, xx.0 + xx.1);
+        Xs { origin: 0.0, sum: x, variance: xx - x * x / times.len() as f64 }
     }
 }
 
