@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 use system_tests::{TimeSeries, WriteRequest, seconds};
 
 use super::verdict::Verdicts;
-use super::{HOSTILE, LIMIT_MIB, OTHERS, QUERIES_PERCENT, When, World, from_environment, n_series};
+use super::{HOSTILE, LIMIT_MIB, OTHERS, QUERIES_AND_SLACK_PERCENT, When, World, from_environment, n_series};
 
 const NEIGHBOUR: &str = "neighbour";
 /// Connections of a browser.
 const CONNECTIONS: usize = 6;
 /// Clients of each hostile tenant, each with one query after the other.
 const CLIENTS: usize = 4;
+
+/// Loads of the dashboard at the most: hostile clients have met their limits long before.
+const ROUNDS_MAX: usize = 5_000;
 
 /// Scrapes of the neighbour's series, every 15 s.
 const SCRAPES: i64 = 60;
@@ -24,9 +27,11 @@ pub(super) fn goes_on(world: &mut World, of: &str) {
     let expected: Vec<String> =
         panels().map(|panel| world.ask(NEIGHBOUR, &panel, &last_hour(world)).body).collect();
     assert!(expected.iter().all(|body| body.contains("\"values\"")), "{expected:?}");
-    let alone = dashboards(world, &expected, rounds);
+    let alone = dashboards(world, &expected, rounds, || true);
     let verdicts = Verdicts::default();
-    let beside = beside_hostile_clients(world, &verdicts, || dashboards(world, &expected, rounds));
+    let beside = beside_hostile_clients(world, &verdicts, || {
+        dashboards(world, &expected, rounds, || has_pressed(&verdicts))
+    });
     let (alone, beside) = (Quantiles::of(alone), Quantiles::of(beside));
     println!(
         "of {of}: panels took {alone} alone, {beside} beside {} hostile clients over {} series: {:.2} times the p99",
@@ -43,17 +48,23 @@ pub(super) fn goes_on(world: &mut World, of: &str) {
     check(world, &verdicts, of);
 }
 
+/// Whether hostile clients asked enough, and met what they should.
+fn has_pressed(verdicts: &Verdicts) -> bool {
+    let limits = ["memory_limit", "max_bytes_per_query"];
+    verdicts.all() >= 2 * 3 * CLIENTS && limits.iter().all(|limit| verdicts.count(limit) > 0)
+}
+
 /// The hostile clients pressed as they should, and nothing is left of them.
 fn check(world: &mut World, verdicts: &Verdicts, of: &str) {
-    assert!(verdicts.all() >= 3 * CLIENTS, "of {of}: only {} hostile queries ended", verdicts.all());
-    for limit in ["memory_limit", "max_bytes_per_query"] {
-        assert!(verdicts.count(limit) > 0, "of {of}: nobody hit {limit}: {verdicts:?}");
-    }
+    assert!(has_pressed(verdicts), "of {of}: {verdicts:?}");
     let peak = world.hold("with hostile queries and a dashboard");
     println!("of {of}: RSS was {} MiB with everything in heads, its peak {peak} MiB", world.loaded_mib);
     if of == "heads" {
-        let allowed = world.loaded_mib + LIMIT_MIB * (QUERIES_PERCENT + 10) / 100;
-        assert!(peak <= allowed, "queries took more than their share and a tenth: {peak} MiB over {allowed}");
+        let allowed = world.loaded_mib + LIMIT_MIB * QUERIES_AND_SLACK_PERCENT / 100;
+        assert!(
+            peak <= allowed,
+            "queries took more than their share: RSS of {peak} MiB, {allowed} are allowed"
+        );
     }
     for gauge in ["firn_querier_queries_evaluating", "firn_querier_queries_computing"] {
         assert_eq!(world.metric(gauge), 0.0, "of {of}: {gauge}: something is still evaluated");
@@ -140,11 +151,20 @@ fn hostile(world: &World) -> Vec<(&'static str, When)> {
     ]
 }
 
-/// How long each panel took, of several loads of the dashboard; every answer must be the expected one.
-fn dashboards(world: &World, expected: &[String], rounds: usize) -> Vec<Duration> {
+/// How long each panel took, of so many loads of the dashboard, and more until that is enough; every answer must be the
+/// expected one.
+fn dashboards(
+    world: &World,
+    expected: &[String],
+    rounds: usize,
+    is_enough: impl Fn() -> bool,
+) -> Vec<Duration> {
     let panels: Vec<String> = panels().collect();
     let mut took = Vec::new();
-    for _ in 0..rounds {
+    for round in 0..ROUNDS_MAX {
+        if round >= rounds && is_enough() {
+            break;
+        }
         let next = AtomicUsize::new(0);
         let results = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CONNECTIONS)
