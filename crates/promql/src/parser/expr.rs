@@ -175,6 +175,10 @@ impl Parser<'_> {
         self.aggregations -= 1;
         if modifier.is_none() {
             modifier = self.aggregate_modifier()?;
+            // Prometheus looks for one before it counts the arguments, and so meets what cannot be read behind them.
+            if modifier.is_none() && self.peek().kind == TokenKind::Error {
+                return Err(self.unexpected("", ""));
+            }
         }
         let span = self.span_from(name.span.start);
         let wanted = 1 + usize::from(op.param().is_some());

@@ -20,6 +20,7 @@ fn syntax_errors_say_what_prometheus_says() {
     fails("foo bar", "1:5: parse error: unexpected identifier \"bar\"");
     fails("sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation");
     fails("foo +", "1:6: parse error: unexpected end of input");
+    fails("sum(a, b))", "1:11: parse error: unexpected right parenthesis ')'");
     fails("foo\n + on", "2:6: parse error: unexpected end of input in grouping opts, expected \"(\"");
     fails("(a + on (b) group_left)", "1:23: parse error: unexpected \")\" in grouping opts, expected \"(\"");
     fails("(1 !", "1:4: parse error: unexpected character after '!': '\u{fffd}'");
