@@ -40,8 +40,8 @@ pub use labels::{
 pub use matcher::{Matcher, MatcherError, MatcherOp, Metrics, Test, metric_names, passes};
 pub use sample::{EMPTY, STALE_NAN, is_empty_cell, is_stale, resolve};
 pub use series::{
-    ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell,
-    sort_by_labels, unite,
+    ExemplarPoint, ExemplarSeries, FloatColumn, HistogramPoint, Merger, SeriesData, any_cell, sort_by_labels,
+    unite,
 };
 pub use shard::{Shards, shard_of};
 pub use tenant::{TenantId, TenantIdError, TenantIds};

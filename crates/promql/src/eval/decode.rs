@@ -192,9 +192,8 @@ impl<'t> Track<'t> {
     }
 
     fn find_resets(&self) -> Vec<usize> {
-        // Most counters only ever grow, and that is soon seen.
-        if self.starts.is_empty() && !any_drop(&self.values) {
-            return Vec::new();
+        if self.starts.is_empty() {
+            return find_drops(&self.values);
         }
         let drops = |index: &usize| self.values[*index] < self.values[*index - 1] || self.starts_anew(*index);
         (1..self.values.len()).filter(drops).collect()
@@ -217,9 +216,19 @@ fn behind_first<'i>(indexes: &'i [usize], window: &Range<usize>) -> &'i [usize] 
     &indexes[from.min(to)..to]
 }
 
-fn any_drop(values: &[f64]) -> bool {
-    let pairs = values.iter().zip(values.get(1..).unwrap_or_default());
-    pairs.fold(false, |any, (earlier, later)| any | (later < earlier))
+/// Indexes of the values that are less than the one before. Looks at many at once: of most none is.
+fn find_drops(values: &[f64]) -> Vec<usize> {
+    const AT_ONCE: usize = 64;
+    let later = values.get(1..).unwrap_or_default();
+    let mut drops = Vec::new();
+    for (nth, (earlier, later)) in values.chunks(AT_ONCE).zip(later.chunks(AT_ONCE)).enumerate() {
+        let pairs = || earlier.iter().zip(later);
+        if pairs().fold(false, |any, (earlier, later)| any | (later < earlier)) {
+            let places = (nth * AT_ONCE + 1..).zip(pairs());
+            drops.extend(places.filter(|(_, (earlier, later))| later < earlier).map(|(index, _)| index));
+        }
+    }
+    drops
 }
 
 /// How many samples a histogram counts for, by its size.
@@ -364,6 +373,19 @@ mod tests {
         ] {
             assert_eq!(is_start_reset(previous, current), is_reset, "{previous:?} {current:?}");
         }
+    }
+
+    #[test]
+    fn each_value_below_its_predecessor_is_found() {
+        let mut values: Vec<f64> = (0..200).map(f64::from).collect();
+        for index in [64, 65, 128, 199] {
+            values[index] = -f64::from(index as u32);
+        }
+        values[130] = f64::NAN;
+        let expected: Vec<usize> = (1..200).filter(|i| values[*i] < values[*i - 1]).collect();
+        assert_eq!(find_drops(&values), expected);
+        assert!(expected.len() == 4 && find_drops(&[]).is_empty() && find_drops(&[2.0]).is_empty());
+        assert_eq!(find_drops(&[2.0, 1.0]), [1]);
     }
 
     #[test]
