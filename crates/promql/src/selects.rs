@@ -2,7 +2,9 @@
 
 use model::{Matcher, TimeRange};
 
-use crate::ast::{AggregateOp, BinaryOp, Call, Chain, Expr, ExprKind, RangeMode, Span, VectorSelector};
+use crate::ast::{
+    AggregateOp, Binary, BinaryOp, Call, Chain, Expr, ExprKind, RangeMode, Span, VectorSelector,
+};
 use crate::plan::{EvalOptions, SelectSpec, at_ms, millis, offset_ms};
 use crate::{Projection, functions};
 
@@ -16,7 +18,9 @@ pub(crate) struct Found {
 
 /// The selectors of a query in the order of the text.
 pub(crate) fn found(options: &EvalOptions, expr: &Expr) -> Vec<Found> {
-    let (within, looked_at) = (Within::default(), Projection::All);
+    // The groups of an answer at an instant come as their first series do.
+    let within = Within { order: options.step_ms.is_none(), ..Within::default() };
+    let looked_at = Projection::All;
     let mut finder = SelectFinder { options, within, looked_at, found: Vec::new() };
     finder.visit(expr, TimeRange::new(options.start_ms, options.end_ms));
     finder.found
@@ -55,6 +59,14 @@ impl Within {
         self
     }
 
+    /// An operation. Where several series match one, the error names those that come first.
+    fn operation(mut self, binary: &Binary) -> Within {
+        let matching = binary.matching.as_ref();
+        self.buckets |= matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
+        self.order |= matching.is_some_and(|matching| matching.on || !matching.labels.is_empty());
+        self
+    }
+
     fn buckets_if(mut self, looks_at_buckets: bool) -> Within {
         self.buckets |= looks_at_buckets;
         self
@@ -89,8 +101,7 @@ impl SelectFinder<'_> {
         let outer = (self.within, self.looked_at.clone());
         let mut below = vec![outer.clone()];
         for (link, binary) in links.iter().rev() {
-            let trims = matches!(binary.op, BinaryOp::TrimLower | BinaryOp::TrimUpper);
-            self.within = self.within.buckets_if(trims);
+            self.within = self.within.operation(binary);
             self.looked_at = Projection::below(link, &self.looked_at);
             below.push((self.within, self.looked_at.clone()));
         }

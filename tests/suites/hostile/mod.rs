@@ -40,7 +40,9 @@ fn hostile_queries_end_in_named_limits_while_a_neighbours_dashboard_goes_on() {
     queries::end_in_limits(&mut world);
     println!("peak RSS {} MiB after hostile queries one by one", world.hold("one by one"));
     neighbour::goes_on(&mut world, "heads");
-    world.firn.flush_all().unwrap();
+    // A flush of so many series takes a debug build longer than a request may wait; it goes on meanwhile.
+    let flushed = (0..5).any(|_| world.firn.flush_all().is_ok());
+    assert!(flushed, "not flushed after five requests");
     world.hold("after a flush");
     neighbour::goes_on(&mut world, "tables");
     println!("peak RSS {} MiB of {LIMIT_MIB}", world.hold("at the end"));
