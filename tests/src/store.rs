@@ -39,6 +39,8 @@ pub struct ObjectStore {
 
 /// SeaweedFS is four servers with two ports each: master, volume, filer, S3.
 const SEAWEEDFS_PORTS: usize = 8;
+/// Where in [`ObjectStore::ports`] SeaweedFS's master listens.
+const MASTER: usize = 0;
 /// Where in [`ObjectStore::ports`] SeaweedFS's filer listens.
 const FILER: usize = 4;
 /// Where in [`ObjectStore::ports`] SeaweedFS's S3 listens.
@@ -58,6 +60,7 @@ impl ObjectStore {
         let child = serve(kind, &program, &dir, &ports).map_err(|e| format!("start {kind:?}: {e}"))?;
         let mut store = ObjectStore { kind, program, dir, ports, child };
         store.await_ready()?;
+        store.await_volumes()?;
         store.make_bucket()?;
         Ok(Some(store))
     }
@@ -86,7 +89,8 @@ impl ObjectStore {
         self.child.kill();
         let child = serve(self.kind, &self.program, &self.dir, &self.ports);
         self.child = child.map_err(|e| format!("start {:?} again: {e}", self.kind))?;
-        self.await_ready()
+        self.await_ready()?;
+        self.await_volumes()
     }
 
     fn await_ready(&mut self) -> Result<(), String> {
@@ -115,6 +119,19 @@ impl ObjectStore {
             http::post(&url, &[], &[]).is_ok_and(|answer| answer.status == 201).then_some(())
         });
         made.ok_or_else(|| format!("SeaweedFS makes no bucket:\n{}", self.child.output()))
+    }
+
+    /// SeaweedFS's volumes may join after it has begun to answer, and nothing is stored before.
+    fn await_volumes(&self) -> Result<(), String> {
+        if self.kind != StoreKind::SeaweedFs {
+            return Ok(());
+        }
+        let url = format!("http://127.0.0.1:{}/dir/status", self.ports[MASTER]);
+        let joined = wait_until(Duration::from_secs(30), || {
+            let max = http::get_json(&url, &[]).ok()?["Topology"]["Max"].as_u64()?;
+            (max > 0).then_some(())
+        });
+        joined.ok_or_else(|| format!("SeaweedFS has no volumes:\n{}", self.child.output()))
     }
 }
 
