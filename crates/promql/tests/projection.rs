@@ -230,8 +230,14 @@ fn a_plan_looks_at_what_is_grouped_by_and_at_all_where_it_must() {
         ("absent(x)", Projection::All),
         ("vector(scalar(x))", Projection::All),
         ("sum by (a) (sort(x))", Projection::All),
+        // The error names the first of those that match.
+        ("sum by (a) (x) / on (a) sum by (a) (x)", Projection::All),
+        ("sum by (a) (x) * ignoring (a) (1 + sum by (a) (x))", Projection::All),
     ] {
-        let plan = Plan::new(query, &EvalOptions::instant(0)).unwrap();
-        assert_eq!(plan.selects()[0].projection, expected, "{query}");
+        let looked_at = |options| Plan::new(query, &options).unwrap().selects()[0].projection.clone();
+        let range = EvalOptions { end_ms: 60_000, step_ms: Some(15_000), ..EvalOptions::instant(0) };
+        assert_eq!(looked_at(range), expected, "{query}");
+        // Groups come in the order of their first series, which shows.
+        assert_eq!(looked_at(EvalOptions::instant(0)), Projection::All, "{query}");
     }
 }
