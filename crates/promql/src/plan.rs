@@ -359,7 +359,8 @@ fn divides(expr: &Expr) -> bool {
     }
 }
 
-fn merges(op: AggregateOp) -> bool {
+/// Whether the states of an aggregation merge: of their series they keep the labels of the group and no more.
+pub(crate) fn merges(op: AggregateOp) -> bool {
     match op {
         AggregateOp::Sum
         | AggregateOp::Avg

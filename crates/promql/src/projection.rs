@@ -2,6 +2,7 @@
 
 use crate::ast::{Aggregate, AggregateOp, Expr, ExprKind, ValueType};
 use crate::functions;
+use crate::plan::merges;
 
 /// Which labels of the series of a select are looked at. That of the metric's name always is: annotations name it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,21 +50,9 @@ impl Projection {
 
     /// What an aggregation looks at. Those that return series, or find values by the labels of their series, look at all.
     fn of(aggregate: &Aggregate) -> Projection {
-        match aggregate.op {
-            AggregateOp::Sum
-            | AggregateOp::Avg
-            | AggregateOp::Count
-            | AggregateOp::Min
-            | AggregateOp::Max
-            | AggregateOp::Group
-            | AggregateOp::Stddev
-            | AggregateOp::Stdvar
-            | AggregateOp::Quantile => {}
-            AggregateOp::Topk
-            | AggregateOp::Bottomk
-            | AggregateOp::CountValues
-            | AggregateOp::Limitk
-            | AggregateOp::LimitRatio => return Projection::All,
+        // A quantile needs all values of a group at once, and of their series no more than a sum does.
+        if !merges(aggregate.op) && aggregate.op != AggregateOp::Quantile {
+            return Projection::All;
         }
         let names = sorted(aggregate.grouping.iter());
         if aggregate.without { Projection::Without(names) } else { Projection::Only(names) }

@@ -192,19 +192,11 @@ impl Xor {
     }
 
     fn next(&mut self, reader: &mut Reader<'_>) -> u64 {
-        if reader.bits(1) == 1 {
-            if reader.bits(1) == 1 {
-                let leading = reader.bits(5) as u32;
-                let n = match reader.bits(6) as u32 {
-                    0 => 64,
-                    n => n,
-                };
-                self.window = (leading, 64 - leading - n);
-            }
-            let (leading, trailing) = self.window;
-            self.bits ^= reader.bits(64 - leading - trailing) << trailing;
+        if reader.bits(1) == 0 {
+            return self.bits;
         }
-        self.bits
+        let is_new = reader.bits(1) == 1;
+        self.change(reader, is_new)
     }
 }
 
